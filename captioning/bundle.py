@@ -1,0 +1,350 @@
+"""A captioner in one piece: encoder, decoder, vocabulary and settings, saved and loaded together.
+
+`Captioner.load("models/picturebook_xe").caption("photo.jpg")` needs no data set and no other file.
+A bundle is a folder: `model.safetensors`, `config.json`, `vocabulary.json`, `history.jsonl`,
+`README.md`. Nothing in it is pickled; loading checks sizes and hashes and says what differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torchvision
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from captioning.config import (
+    DecoderConfig,
+    Experiment,
+    GenerationConfig,
+    TransformConfig,
+    from_dict,
+    validate,
+)
+from captioning.decoding.generation import Generation, generate
+from captioning.encoders.cnn import build_encoder
+from data_loader import eval_transform, open_image, train_transform
+from model import DecoderRNN, DecoderWithAttention, VisualFeatures
+from vocabulary import Vocabulary
+
+FORMAT = 1  # of config.json; raised when older programs could not read it
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of one picture.
+
+    Args:
+        text (str): the sentence.
+        words (list[str]): its words.
+        logprob (float): natural log of its probability, `<end>` included.
+        score (float): what the search ranked it by.
+        attention_weights (Tensor | None): (T, P) where the decoder looked for each word.
+    """
+
+    text: str
+    words: list[str]
+    logprob: float
+    score: float
+    attention_weights: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a name; "auto" takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if accelerator is None else accelerator
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device: {name!r} is not available on this machine") from error
+    return device
+
+
+def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> nn.Module:
+    """The decoder of a config, with random weights."""
+    sizes = (vocab_size, feature_dim, config.embed_dim, config.hidden_dim)
+    if config.kind == "rnn":
+        return DecoderRNN(*sizes, config.num_layers, config.dropout)
+    return DecoderWithAttention(*sizes, config.attention_dim, config.dropout)
+
+
+def transforms_of(config: TransformConfig) -> dict:
+    """The transforms a config describes: `train`, `sided` (train without the flip) and `eval`."""
+    geometry = (config.image_size, config.resize_size, config.fit)
+    return {
+        "train": train_transform(*geometry, config.flip),
+        "sided": train_transform(*geometry, flip=False),
+        "eval": eval_transform(*geometry),
+    }
+
+
+@dataclass
+class Captioner:
+    """Pictures in, sentences out.
+
+    Args:
+        encoder (nn.Module): pictures -> VisualFeatures.
+        decoder (nn.Module): VisualFeatures and words -> logits (DESIGN: decoders).
+        vocabulary (Vocabulary): the words behind the ids.
+        experiment (Experiment): the settings it was built and trained with.
+        record (dict): what is known about its training (scores, seed, versions).
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    vocabulary: Vocabulary
+    experiment: Experiment
+    record: dict = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls, experiment: Experiment, vocabulary: Vocabulary, load_weights: bool = True
+    ) -> Captioner:
+        """A captioner with an untrained decoder.
+
+        Raises:
+            FileNotFoundError, ValueError: the encoder's weights are missing or do not fit.
+        """
+        encoder = build_encoder(experiment.encoder, load_weights)
+        decoder = build_decoder(experiment.decoder, len(vocabulary), encoder.feature_dim)
+        return cls(encoder, decoder, vocabulary, experiment)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.decoder.parameters()).device
+
+    def to(self, device: torch.device | str) -> Captioner:
+        """Move the weights."""
+        self.encoder.to(device)
+        self.decoder.to(device)
+        return self
+
+    def train(self, mode: bool = True) -> Captioner:
+        """Training mode for both networks, or evaluation mode."""
+        self.encoder.train(mode)
+        self.decoder.train(mode)
+        return self
+
+    def networks(self) -> nn.ModuleDict:
+        """Both networks under the names of the weight file (`encoder.`, `decoder.`)."""
+        return nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})
+
+    # ------------------------------------------------------------------------------ inference
+
+    def generation_config(self, **overrides) -> GenerationConfig:
+        """The bundle's decoding defaults with some settings replaced.
+
+        Raises:
+            ValueError: a setting is unknown or out of range.
+        """
+        known = asdict(self.experiment.generation)
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise ValueError(f"{unknown[0]}: unknown setting, one of {sorted(known)} expected")
+        config = replace(self.experiment.generation, **overrides)
+        validate(config)
+        return config
+
+    def prepare(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(B, 3, H, W) the encoder's input, on the captioner's device."""
+        transform = transforms_of(self.experiment.transform)["eval"]
+        return torch.stack([transform(picture) for picture in pictures]).to(self.device)
+
+    @torch.inference_mode()
+    def generate(
+        self, images: Tensor, config: GenerationConfig
+    ) -> tuple[Generation, VisualFeatures]:
+        """Captions as ids for prepared images (B, 3, H, W), and the features they came from."""
+        self.train(False)
+        features = self.encoder(images)
+        return generate(self.decoder, features, config), features
+
+    def describe(self, pictures: Sequence[Image.Image], **overrides) -> list[list[Caption]]:
+        """Captions of RGB pictures, `num_captions` of each, best first.
+
+        Args:
+            pictures (Sequence[Image.Image]): B pictures as `data_loader.open_image` gives them.
+            **overrides: settings of `GenerationConfig`, e.g. `beam_size=3`.
+
+        Returns:
+            list[list[Caption]]: B lists.
+        """
+        config = self.generation_config(**overrides)
+        result, _ = self.generate(self.prepare(pictures), config)
+        captions = self.to_captions(result)
+        per_image = len(captions) // len(pictures)
+        return [captions[i : i + per_image] for i in range(0, len(captions), per_image)]
+
+    def to_captions(self, result: Generation) -> list[Caption]:
+        """The N rows of a generation as sentences."""
+        captions = []
+        for row, ids in enumerate(result.tokens.tolist()):
+            words = self.vocabulary.decode_words(ids)
+            weights = result.attention_weights
+            captions.append(
+                Caption(
+                    text=self.vocabulary.decode(ids),
+                    words=words,
+                    logprob=float(result.logprobs[row].sum()),
+                    score=float(result.scores[row]),
+                    attention_weights=None if weights is None else weights[row, : len(words)].cpu(),
+                )
+            )
+        return captions
+
+    def caption(self, picture: str | Path | Image.Image | Sequence, **overrides) -> str | list[str]:
+        """The best caption of a picture (file or PIL image), or a list of them for a list.
+
+        Raises:
+            UnreadableImageError: a file is not a picture; the message names it.
+        """
+        if isinstance(picture, str | Path | Image.Image):
+            return self.caption([picture], **overrides)[0]
+        opened = [p if isinstance(p, Image.Image) else open_image(p) for p in picture]
+        return [captions[0].text for captions in self.describe(opened, **overrides)]
+
+    # ------------------------------------------------------------------------------ files
+
+    def save(self, folder: str | Path, half: bool = False) -> None:
+        """Write the bundle; every file is replaced whole or not at all.
+
+        Args:
+            folder (str | Path): the bundle, made if needed.
+            half (bool): store the weights in half precision.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.networks().state_dict()
+        dtype = torch.float16 if half else None
+        state = {
+            name: value.detach()
+            .to("cpu", dtype if value.is_floating_point() else None)
+            .contiguous()
+            for name, value in state.items()
+        }
+        write_atomically(folder / "vocabulary.json", self.vocabulary.save)
+        write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        write_atomically(folder / "config.json", lambda path: path.write_text(text, "utf-8"))
+
+    def to_dict(self) -> dict:
+        """What `config.json` holds."""
+        return {
+            "format": FORMAT,
+            "vocabulary": {"size": len(self.vocabulary), "hash": self.vocabulary.content_hash},
+            "reward": None,
+            "experiment": asdict(self.experiment),
+            "record": self.record,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+            },
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> Captioner:
+        """Read a bundle.
+
+        Raises:
+            FileNotFoundError: the folder or one of its files is missing.
+            ValueError: the files do not belong together; the message says what was found and
+                what was expected.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        experiment = from_dict(Experiment, config["experiment"])
+        vocabulary = Vocabulary.load(folder / "vocabulary.json")
+        _check_vocabulary(folder, config["vocabulary"], vocabulary)
+        captioner = cls.build(experiment, vocabulary, load_weights=False)
+        captioner.record = config.get("record", {})
+        load_weights(captioner.networks(), folder / "model.safetensors")
+        return captioner.to(pick_device(device)).train(False)
+
+
+def _read_config(folder: Path) -> dict:
+    for name in ("config.json", "vocabulary.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            what = "no such folder" if not folder.is_dir() else f"no {name} in it"
+            raise FileNotFoundError(f"{folder}: not a model bundle ({what})")
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(config, dict) or "experiment" not in config or "vocabulary" not in config:
+        raise ValueError(f"{path}: keys 'experiment' and 'vocabulary' expected")
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{path}: format {config.get('format')} found, {FORMAT} expected")
+    return config
+
+
+def _check_vocabulary(folder: Path, expected: dict, vocabulary: Vocabulary) -> None:
+    """Refuse a vocabulary the model was not trained with, also one of equal size."""
+    if len(vocabulary) != expected["size"]:
+        raise ValueError(
+            f"{folder}: vocabulary.json has {len(vocabulary)} words, the model was trained "
+            f"with {expected['size']}"
+        )
+    if vocabulary.content_hash != expected["hash"]:
+        raise ValueError(
+            f"{folder}: vocabulary.json has hash {vocabulary.content_hash}, the model was trained "
+            f"with {expected['hash']}: as many words, but not the same ones"
+        )
+
+
+def load_weights(networks: nn.Module, path: Path) -> None:
+    """Copy a weight file into networks of the same sizes.
+
+    Raises:
+        ValueError: the file is damaged, or a name or size differs; the message gives both sizes.
+    """
+    expected = {name: tuple(value.shape) for name, value in networks.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a complete weight file ({error})") from error
+    for name in expected:
+        if name not in found:
+            raise ValueError(f"{path}: tensor {name!r} is missing")
+        if found[name] != expected[name]:
+            raise ValueError(
+                f"{path}: {name!r} has size {found[name]}, the settings ask for {expected[name]}"
+            )
+    extra = sorted(set(found) - set(expected))
+    if extra:
+        raise ValueError(f"{path}: tensor {extra[0]!r} has no place in this architecture")
+    networks.load_state_dict(load_file(path))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Let `write(temporary_path)` write a file, then put it in place in one move.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; what stood there is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,308 @@
+"""The command line: `python -m captioning COMMAND`, with the settings of `config.py` as flags.
+
+Results go to stdout (with `--json` for programs), progress and notes to stderr. Exit codes: 0
+success, 1 something failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from captioning.config import Experiment, GenerationConfig, from_dict, walk
+
+
+class UsageError(ValueError):
+    """A flag has a value that is not allowed."""
+
+
+def _parser(description: str) -> ArgumentParser:
+    return ArgumentParser(description=description, default_env=False)
+
+
+def _explain(parser: ArgumentParser, config: Any, prefix: str = "") -> None:
+    """Give the flags made from a config the help texts of its fields."""
+    helps = {prefix + name: one.metadata["help"] for name, one, _ in walk(config)}
+    for action in parser._actions:
+        if action.dest in helps:
+            action.help = helps[action.dest].replace("%", "%%") + " (default: %(default)s)"
+
+
+def _add_generation(parser: ArgumentParser) -> None:
+    """Decoding flags; those not given keep the bundle's defaults."""
+    for name, one, default in walk(GenerationConfig()):
+        kind = int if default is None else type(default)
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=one.metadata["help"])
+
+
+def _generation(arguments: Namespace) -> dict[str, Any]:
+    names = [name for name, _, _ in walk(GenerationConfig())]
+    return {name: arguments[name] for name in names if arguments[name] is not None}
+
+
+def data_parser() -> ArgumentParser:
+    """Flags of `data`."""
+    parser = _parser("Make or convert a data set.")
+    commands = parser.add_subcommands(dest="kind")
+    book = _parser("Draw the picture book: COCO-style data of drawn scenes.")
+    book.add_argument("--output", type=str, default="data/picturebook", help="folder to write")
+    for split, number in (("train", 3000), ("val", 300), ("test", 300)):
+        book.add_argument(f"--{split}", type=int, default=number, help=f"{split} pictures")
+    book.add_argument("--image_size", type=int, default=128, help="side in pixels")
+    book.add_argument("--seed", type=int, default=0, help="other seeds draw other pictures")
+    book.add_argument("--workers", type=int, default=0, help="processes; 0: one for each core")
+    book.add_argument("--overwrite", action="store_true", help="replace an existing folder")
+    commands.add_subcommand("picturebook", book)
+    return parser
+
+
+def run_data(arguments: Namespace) -> int:
+    """Draw a picture book."""
+    from captioning.datasets.picturebook.writer import write_picturebook
+
+    settings = arguments.picturebook
+    info = write_picturebook(
+        Path(settings.output),
+        train=settings.train,
+        val=settings.val,
+        test=settings.test,
+        image_size=settings.image_size,
+        seed=settings.seed,
+        workers=settings.workers,
+        overwrite=settings.overwrite,
+    )
+    print(json.dumps(info, indent=1))
+    return 0
+
+
+def train_parser() -> ArgumentParser:
+    """Flags of `train`."""
+    parser = _parser("Train a captioner with cross-entropy, end to end on pictures.")
+    parser.add_argument("--config", action="config", help="recipe, e.g. recipes/picturebook.yaml")
+    parser.add_class_arguments(Experiment)
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace what output holds")
+    parser.add_argument("--json", action="store_true", help="print the best scores as JSON")
+    _explain(parser, Experiment())
+    return parser
+
+
+def experiment_of(arguments: Namespace) -> Experiment:
+    """The experiment that flags and recipe describe.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    record = arguments.as_dict()
+    known = asdict(Experiment())
+    try:
+        return from_dict(Experiment, {name: record[name] for name in known})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def run_train(arguments: Namespace) -> int:
+    """Train, and print the best validation scores."""
+    experiment = experiment_of(arguments)
+    from captioning.training.cross_entropy import train
+
+    captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
+    record = captioner.record
+    if arguments.json:
+        print(json.dumps({"output": experiment.output, **record}))
+    else:
+        score = record["validation"]["CIDEr"]
+        print(f"best epoch {record['epoch']}: validation CIDEr {score:.3f}")
+        print(f"next: python -m captioning caption --model {experiment.output} PHOTO.jpg")
+    return 0
+
+
+def evaluate_parser() -> ArgumentParser:
+    """Flags of `evaluate`."""
+    parser = _parser("Caption a split and score the captions.")
+    parser.add_argument("--model", type=str, required=True, help="model bundle")
+    parser.add_argument("--data", type=str, default="data/picturebook", help="data-set folder")
+    parser.add_argument("--split", type=str, default="test", help="split to caption")
+    parser.add_argument("--metrics", type=str, default="", help="e.g. cider,bleu_4,meteor")
+    parser.add_argument("--output", type=str, default="", help="write the whole result as JSON")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at once")
+    parser.add_argument("--max_pictures", type=int, default=0, help="first so many; 0 takes all")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    _add_generation(parser)
+    return parser
+
+
+def run_evaluate(arguments: Namespace) -> int:
+    """Score a bundle on a split."""
+    from captioning.bundle import Captioner
+    from captioning.evaluation.evaluate import evaluate
+
+    captioner = Captioner.load(arguments.model, arguments.device)
+    result = evaluate(
+        captioner,
+        arguments.data,
+        arguments.split,
+        arguments.metrics.split(",") if arguments.metrics else None,
+        arguments.batch_size,
+        progress=True,
+        max_pictures=arguments.max_pictures,
+        **_generation(arguments),
+    )
+    _give(result, arguments)
+    return 0
+
+
+def _give(result: dict[str, Any], arguments: Namespace) -> None:
+    """Write a result to its file and show it."""
+    from captioning.bundle import write_atomically
+    from captioning.evaluation.score_command import format_table
+
+    text = json.dumps(result, ensure_ascii=False)
+    if arguments.output:
+        path = Path(arguments.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    print(text if arguments.json else format_table(result))
+
+
+def caption_parser() -> ArgumentParser:
+    """Flags of `caption`."""
+    parser = _parser("Caption pictures: files, folders, globs. Needs no data set.")
+    parser.add_argument("--model", type=str, required=True, help="model bundle")
+    parser.add_argument("paths", type=str, nargs="+", help="pictures, folders or globs")
+    parser.add_argument("--batch_size", type=int, default=8, help="pictures at once")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_generation(parser)
+    return parser
+
+
+def run_caption(arguments: Namespace) -> int:
+    """Print a line for each caption; an unreadable file costs the exit code, not the rest."""
+    from captioning.bundle import Captioner
+    from captioning.picture_files import caption_files, find_pictures
+    from data_loader import UnreadableImageError
+
+    captioner = Captioner.load(arguments.model, arguments.device)
+    failed = False
+    overrides = _generation(arguments)
+    captioner.generation_config(**overrides)
+    paths = find_pictures(arguments.paths)
+    for path, outcome in caption_files(captioner, paths, arguments.batch_size, **overrides):
+        if isinstance(outcome, UnreadableImageError):
+            failed = True
+            print(f"error: {outcome}", file=sys.stderr)
+            continue
+        for caption in outcome:
+            row = {"file": str(path), "caption": caption.text, "logprob": round(caption.logprob, 4)}
+            line = (
+                json.dumps(row, ensure_ascii=False)
+                if arguments.json
+                else f"{path}: {row['caption']}"
+            )
+            print(line, flush=True)
+    return int(failed)
+
+
+def score_parser() -> ArgumentParser:
+    """Flags of `score`."""
+    parser = _parser("Score a caption file against reference captions.")
+    parser.add_argument("--references", type=str, required=True, help="COCO caption annotations")
+    parser.add_argument("--candidates", type=str, required=True, help="COCO results file")
+    parser.add_argument("--metrics", type=str, default="", help="e.g. cider,bleu_4,meteor")
+    parser.add_argument(
+        "--document_frequency", type=str, default="corpus", help="corpus, a table or a bundle"
+    )
+    parser.add_argument("--tokenizer", type=str, default="ptb", help="ptb, or none (tokenised)")
+    parser.add_argument("--output", type=str, default="", help="write the whole result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    return parser
+
+
+def run_score(arguments: Namespace) -> int:
+    """Score two files."""
+    from captioning.evaluation.score_command import score_files
+
+    metrics = arguments.metrics.split(",") if arguments.metrics else None
+    files = (Path(arguments.references), Path(arguments.candidates))
+    table, tokenizer = arguments.document_frequency, arguments.tokenizer
+    _give(score_files(*files, metrics, table, tokenizer), arguments)
+    return 0
+
+
+def demo_parser() -> ArgumentParser:
+    """Flags of `demo`."""
+    parser = _parser("Open the web page on this machine.")
+    parser.add_argument("--models", type=str, default="models", help="folder of model bundles")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=7860, help="port; 0 takes a free one")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    return parser
+
+
+def run_demo(arguments: Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    from captioning.demo.app import serve
+
+    serve(Path(arguments.models), arguments.host, arguments.port, arguments.device)
+    return 0
+
+
+COMMANDS = {
+    "data": (data_parser, run_data),
+    "train": (train_parser, run_train),
+    "evaluate": (evaluate_parser, run_evaluate),
+    "caption": (caption_parser, run_caption),
+    "score": (score_parser, run_score),
+    "demo": (demo_parser, run_demo),
+}
+
+
+def usage() -> str:
+    """The text of `--help` without a command."""
+    lines = [f"  {name:<10}{make().description}" for name, (make, _) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: python -m captioning COMMAND [--flags]", "", "commands:", *lines, ""]
+        + ["`python -m captioning COMMAND --help` lists the flags of a command."]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the return value is the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if not argv or argv[0] not in COMMANDS:
+        received = repr(argv[0]) if argv else "nothing"
+        print(
+            f"error: command: {received} received, one of {list(COMMANDS)} expected",
+            file=sys.stderr,
+        )
+        return 2
+    make, run = COMMANDS[argv[0]]
+    parser = make()
+    parser.prog = f"python -m captioning {argv[0]}"
+    parser.usage = "%(prog)s [flags]"  # the full list belongs into --help, not above every error
+    arguments = parser.parse_args(argv[1:])
+    try:
+        return run(arguments)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt as error:
+        print(f"\n{str(error) or 'stopped'}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,258 @@
+"""Every setting of the course, declared once: defaults, meaning, range.
+
+The command line (`--decoder.hidden_dim 512`), the recipes (YAML) and the notebooks' forms are all
+made from these dataclasses, so a setting has the same name, meaning and limits everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple | None = None,
+) -> Any:
+    """A dataclass field that knows its meaning and its limits (both inclusive)."""
+    limits = {"help": help, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=limits)
+
+
+@dataclass
+class LoaderConfig:
+    """Which pictures and captions, and how they are batched."""
+
+    train_split: str = setting("train", "split that is learned from")
+    val_split: str = setting("val", "split that decides which weights are the best")
+    batching: str = setting(
+        "padded",
+        "padded: S captions of each picture; length: captions of equal length",
+        choices=("padded", "length"),
+    )
+    batch_size: int = setting(
+        32,
+        "pictures a step (captions, for batching=length); larger is steadier but needs memory",
+        1,
+        4096,
+    )
+    captions_per_image: int = setting(5, "captions of a picture that share one look at it", 1, 100)
+    num_workers: int = setting(0, "processes that read pictures beside the training one", 0, 64)
+    cache_views: int = setting(
+        0,
+        "while the encoder is frozen, look only once at so many random views of a picture and "
+        "remember their features; 0 looks anew each time",
+        0,
+        100,
+    )
+    max_pictures: int = setting(0, "train on the first so many pictures only; 0 takes all", 0)
+
+
+@dataclass
+class TransformConfig:
+    """From a picture file to the encoder's input."""
+
+    image_size: int = setting(224, "side of the encoder's input in pixels", 32, 1024)
+    resize_size: int = setting(
+        0, "side before a random crop is taken; 0 is 256/224 of image_size", 0, 2048
+    )
+    fit: str = setting(
+        "crop",
+        "crop keeps proportions and cuts the edges; stretch shows the whole picture",
+        choices=("crop", "stretch"),
+    )
+    flip: bool = setting(
+        True, "mirror half of the training pictures (never those whose captions say left or right)"
+    )
+
+
+@dataclass
+class VocabularyConfig:
+    """Which words the captioner may say."""
+
+    min_count: int = setting(
+        5, "a word needs this count in train; higher: fewer, better known words", 1
+    )
+    max_length: int = setting(20, "longest caption that is learned, in words", 1, 500)
+
+
+@dataclass
+class EncoderConfig:
+    """The CNN that looks at the picture."""
+
+    backbone: str = setting(
+        "resnet50",
+        "torchvision network; larger sees more and is slower",
+        choices=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2"),
+    )
+    weights: str = setting(
+        "imagenet",
+        "imagenet (downloaded by torchvision), eyes (shipped with the course), none, "
+        "or a .safetensors/.pth file of a state dict",
+    )
+    cut: str = setting("", "last block kept, e.g. layer3; empty keeps all")
+    trainable: str = setting("none", "none, all, or the first block that is trained, e.g. layer4")
+    trainable_from_epoch: int = setting(0, "train the encoder from this epoch on", 0)
+    freeze_batch_norm: bool = setting(True, "keep batch norms in eval mode while fine-tuning")
+    padding: str = setting(
+        "torch",
+        "tensorflow for weights that were converted from there",
+        choices=("torch", "tensorflow"),
+    )
+
+
+@dataclass
+class DecoderConfig:
+    """The network that says the words."""
+
+    kind: str = setting(
+        "attention",
+        "rnn: Show and Tell; attention: Show, Attend and Tell",
+        choices=("rnn", "attention"),
+    )
+    embed_dim: int = setting(256, "size of a word vector", 1, 8192)
+    hidden_dim: int = setting(
+        512, "size of the LSTM's memory; larger learns more, overfits more", 1, 8192
+    )
+    attention_dim: int = setting(256, "size of the comparison of word and region", 1, 8192)
+    num_layers: int = setting(1, "LSTM layers (rnn only)", 1, 12)
+    dropout: float = setting(0.3, "share of numbers dropped while training", 0, 0.95)
+
+
+@dataclass
+class TrainingConfig:
+    """How the weights are found."""
+
+    num_epochs: int = setting(10, "passes over the training pictures", 1, 100_000)
+    optimizer: str = setting("adamw", "adam, adamw or sgd", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = setting(1e-3, "step size of the decoder", 1e-9, 10)
+    encoder_learning_rate: float = setting(1e-4, "step size of the encoder, where trained", 0, 10)
+    weight_decay: float = setting(0.0, "pull of all weights towards zero", 0, 1)
+    grad_clip: float = setting(5.0, "largest norm of a step's gradient; 0 does not clip", 0)
+    schedule: str = setting(
+        "cosine",
+        "learning rate after the warm-up: constant, cosine, linear, step",
+        choices=("constant", "cosine", "linear", "step"),
+    )
+    warmup_steps: int = setting(0, "steps in which the learning rate rises from zero", 0)
+    decay_every: int = setting(3, "epochs between two reductions (schedule step)", 1)
+    decay_rate: float = setting(0.8, "factor of each reduction (schedule step)", 0, 1)
+    label_smoothing: float = setting(0.0, "share of probability spread over all words", 0, 0.9)
+    scheduled_sampling: float = setting(
+        0.0, "largest chance to feed the decoder its own word; rises from 0 over the run", 0, 1
+    )
+    attention_penalty: float = setting(
+        0.0, "weight of the doubly stochastic penalty (attention only)", 0, 100
+    )
+    precision: str = setting(
+        "fp32",
+        "bf16 or fp16 run the encoder (on CUDA everything) in half precision",
+        choices=("fp32", "bf16", "fp16"),
+    )
+    early_stopping: int = setting(
+        0, "stop after so many epochs without a better CIDEr; 0: never", 0
+    )
+    val_pictures: int = setting(0, "pictures captioned after each epoch; 0 takes all", 0)
+    half_precision: bool = setting(False, "store the best weights in half precision")
+    save_every: int = setting(1, "epochs between two checkpoints", 1)
+    save_every_steps: int = setting(0, "also a checkpoint each so many steps; 0: none", 0)
+    print_every: int = setting(20, "steps between two updates of the progress bar", 1)
+    log_file: str = setting("history.jsonl", "file of the bundle with loss and perplexity a step")
+
+
+@dataclass
+class GenerationConfig:
+    """How a caption is searched for."""
+
+    method: str = setting("beam", "greedy, sample or beam", choices=("greedy", "sample", "beam"))
+    beam_size: int = setting(5, "captions kept open at each word (beam)", 1, 1000)
+    num_captions: int = setting(1, "captions returned for a picture", 1, 1000)
+    temperature: float = setting(1.0, "below 1 plays safe, above 1 takes risks (sample)", 1e-3, 100)
+    top_k: int = setting(0, "draw from the k likeliest words only; 0: all (sample)", 0)
+    top_p: float = setting(
+        1.0, "draw from the likeliest words that hold this probability (sample)", 1e-6, 1
+    )
+    length_penalty: float = setting(
+        0.0, "alpha of Wu et al.; higher likes longer captions (beam)", 0, 10
+    )
+    max_length: int = setting(20, "most words of a caption", 1, 500)
+    seed: int | None = setting(None, "makes samples repeatable; none draws anew", 0)
+    suppress_unk: bool = setting(True, "never say <unk>")
+
+
+@dataclass
+class Experiment:
+    """A whole training run: what a recipe holds."""
+
+    data: str = setting("data/picturebook", "data-set folder (images/, annotations/)")
+    output: str = setting("models/mine", "where the model bundle is written")
+    seed: int = setting(0, "one seed for weights, order, crops and dropout", 0)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
+    init_from: str = setting("", "bundle whose weights and vocabulary are the start")
+    train_captions: str = setting("", "COCO caption file used in place of the training split's")
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
+    """Every setting of a config and of the configs in it: dotted name, field, value."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if is_dataclass(value):
+            yield from walk(value, f"{prefix}{one.name}.")
+        else:
+            yield prefix + one.name, one, value
+
+
+def validate(config: Any) -> None:
+    """Check every number and choice against its limits.
+
+    Raises:
+        ValueError: the first setting out of range: its name, what it is, what is allowed.
+    """
+    for name, one, value in walk(config):
+        low, high, choices = (one.metadata.get(key) for key in ("low", "high", "choices"))
+        if choices is not None and value not in choices:
+            raise ValueError(f"{name}: {value!r} received, one of {list(choices)} expected")
+        if value is None or (low is None and high is None):
+            continue
+        if isinstance(value, str) or value != value:
+            raise ValueError(f"{name}: {value!r} received, a number expected")
+        if (low is not None and value < low) or (high is not None and value > high):
+            limits = f"at least {low}" if high is None else f"{low} to {high}"
+            raise ValueError(f"{name}: {value} received, {limits} expected")
+
+
+def from_dict(cls: type, record: dict, prefix: str = "") -> Any:
+    """A config from a dictionary (of a bundle or a recipe); what it leaves out keeps its default.
+
+    Raises:
+        ValueError: a key is not a setting; the message names it and the nearest settings.
+    """
+    known = {one.name: one for one in fields(cls)}
+    for key in record:
+        if key not in known:
+            raise ValueError(f"{prefix}{key}: unknown setting, one of {sorted(known)} expected")
+    values = {}
+    for key, value in record.items():
+        factory = known[key].default_factory
+        nested = isinstance(factory, type) and is_dataclass(factory)
+        values[key] = from_dict(factory, value or {}, f"{prefix}{key}.") if nested else value
+    config = cls(**values)
+    if not prefix:
+        validate(config)
+    return config
+
+
+def to_dict(config: Any) -> dict:
+    """A JSON- and YAML-ready dictionary."""
+    return asdict(config)

@@ -1,0 +1,110 @@
+"""The work behind `python -m captioning score`: two files in, one table out.
+
+Nothing is printed here; `captioning/cli.py` decides between the table, JSON on stdout and a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from captioning.evaluation.caption_files import read_candidates, read_references
+from captioning.evaluation.metrics import score_captions
+from captioning.evaluation.ngrams import DocumentFrequency
+
+CORPUS = "corpus"
+BUNDLE_TABLE = (
+    "document_frequency.json"  # where a model bundle keeps its training set's frequencies
+)
+
+
+def score_files(
+    references: Path,
+    candidates: Path,
+    metrics: list[str] | None = None,
+    document_frequency: str = CORPUS,
+    tokenizer: str = "ptb",
+) -> dict[str, Any]:
+    """Score a COCO results file against a COCO caption annotation file.
+
+    Args:
+        references (Path): annotation file with the reference captions.
+        candidates (Path): results file `[{"image_id", "caption"}]`, one caption for every image
+            with references.
+        metrics (list[str] | None): metric names; None for those that need no Java.
+        document_frequency (str): "corpus", or a table saved by `DocumentFrequency.save`, or a model
+            bundle that holds one; the latter two add `CIDEr_train_df`.
+        tokenizer (str): "ptb", or "none" for captions that are tokenised already.
+
+    Returns:
+        dict: the result of `score_captions`; its settings also name the three inputs (file names
+            without folders).
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file or an option is not what it should be; one sentence says which and why.
+    """
+    table = load_document_frequency(document_frequency)
+    people = read_references(references)
+    result = score_captions(
+        people.captions,
+        read_candidates(candidates),
+        metrics,
+        tokenizer,
+        table,
+        people.file_names,
+    )
+    result["settings"] |= {
+        "references": Path(references).name,
+        "candidates": Path(candidates).name,
+        "document_frequency": CORPUS if table is None else Path(document_frequency).name,
+    }
+    return result
+
+
+def load_document_frequency(source: str) -> DocumentFrequency | None:
+    """The table `--document_frequency` names.
+
+    Args:
+        source (str): "corpus" (None is returned: the references' own), a table file, or a model
+            bundle's folder.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the bundle holds no table, or the file is none.
+    """
+    if source == CORPUS:
+        return None
+    path = Path(source)
+    if path.is_dir():
+        if not (path / BUNDLE_TABLE).is_file():
+            raise ValueError(
+                f"document_frequency: the folder {path} has no {BUNDLE_TABLE}; "
+                "'corpus', a table file or a model bundle with one expected"
+            )
+        path = path / BUNDLE_TABLE
+    return DocumentFrequency.load(path)
+
+
+def format_table(result: dict[str, Any], columns: Sequence[str] = ()) -> str:
+    """A small text table of overall scores.
+
+    Args:
+        result (dict): what `score_captions` or `leave_one_out` returned.
+        columns (Sequence[str]): metrics to show, in this order; empty for all.
+
+    Returns:
+        str: one line per metric with four decimals (unscaled), then one line saying what was
+            scored.
+    """
+    overall = result["overall"]
+    names = list(columns) or list(overall)
+    width = max(map(len, names))
+    lines = [f"{name:<{width}}  {overall[name]:8.4f}" for name in names]
+    settings = result["settings"]
+    lines.append(
+        f"{settings['num_images']} images, {settings['num_references']} references, "
+        f"tokenizer {settings['tokenizer']}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,352 @@
+"""Cross-entropy training, end to end on pictures: predict each next word of the human captions.
+
+The weights kept are those whose *freely running* captions of the validation split have the best
+CIDEr; a low loss under teacher forcing does not promise good captions.
+
+Source: O. Vinyals et al., "Show and Tell", CVPR 2015, equation 13; label smoothing after
+C. Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from captioning.bundle import Captioner, write_atomically
+from captioning.config import Experiment, TrainingConfig
+from captioning.evaluation.evaluate import caption_dataset
+from captioning.evaluation.metrics import score_captions
+from captioning.training.card import model_card
+from captioning.training.checkpoint import load_checkpoint, save_checkpoint
+from captioning.training.history import History
+from captioning.training.run import Run, note_unreadable, prepare_run, validation_config
+from captioning.training.schedules import learning_rate_factor, sampling_probability
+from data_loader import Batch, Item
+from model import DecoderOutput, VisualFeatures, doubly_stochastic_penalty
+from vocabulary import PAD_IDX
+
+BUNDLE_FILES = ("model.safetensors", "config.json", "vocabulary.json", "README.md")
+NUM_SAMPLES = 6  # validation captions kept in the log after each epoch
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what is kept."""
+
+
+def caption_loss(
+    output: DecoderOutput,
+    captions: Tensor,
+    label_smoothing: float = 0.0,
+    attention_penalty: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over all words that count, and the loss that is minimised.
+
+    Args:
+        output (DecoderOutput): logits (N, T, V) for the inputs `captions[:, :-1]`.
+        captions (Tensor): (N, T + 1) ids `<start> .. <end> <pad>`.
+        label_smoothing (float): share of probability spread over all words, 0..1.
+        attention_penalty (float): weight of the doubly stochastic penalty.
+
+    Returns:
+        tuple[Tensor, Tensor]: scalars: loss with smoothing and penalty, plain cross-entropy (nats
+        a word; its exponential is the perplexity).
+    """
+    targets = captions[:, 1:]  # (N, T)
+    logits = output.logits.float().flatten(0, 1)  # (N * T, V)
+    loss = F.cross_entropy(
+        logits, targets.flatten(), ignore_index=PAD_IDX, label_smoothing=label_smoothing
+    )
+    plain = loss
+    if label_smoothing:
+        with torch.no_grad():
+            plain = F.cross_entropy(logits, targets.flatten(), ignore_index=PAD_IDX)
+    if attention_penalty and output.attention_weights is not None:
+        penalty = doubly_stochastic_penalty(output.attention_weights.float(), targets != PAD_IDX)
+        loss = loss + attention_penalty * penalty
+    return loss, plain.detach()
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Half precision for the operations that stand it; nothing for fp32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def encode(captioner: Captioner, batch: Batch, precision: str) -> VisualFeatures:
+    """Features of a batch: those it brings, or what the encoder sees now, in single precision."""
+    if batch.features is not None:
+        return VisualFeatures(batch.features.float())
+    with autocast(captioner.device, precision):
+        features = captioner.encoder(batch.images)
+    return VisualFeatures(features.regions.float(), features.region_mask, features.boxes)
+
+
+def train_step(run: Run, batch: Batch) -> dict[str, float]:
+    """One step of the optimizer.
+
+    Returns:
+        dict[str, float]: loss (nats a word), perplexity, learning_rate, grad_norm.
+
+    Raises:
+        TrainingError: the loss is NaN or infinite; no weight was changed by it.
+    """
+    settings: TrainingConfig = run.experiment.training
+    steps = (run.step, run.total_steps)
+    factor = learning_rate_factor(*steps, len(run.loader), settings)
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    device = run.captioner.device
+    batch = batch.to(device)
+    features = encode(run.captioner, batch, settings.precision)
+    decoder_precision = settings.precision if device.type == "cuda" else "fp32"
+    with autocast(device, decoder_precision):
+        chance = sampling_probability(*steps, settings)
+        output = run.captioner.decoder(features, batch.captions[:, :-1], chance)
+    smoothing, penalty = settings.label_smoothing, settings.attention_penalty
+    loss, plain = caption_loss(output, batch.captions, smoothing, penalty)
+    if not math.isfinite(loss.item()):
+        raise TrainingError(
+            f"step {run.step + 1}: the loss is {loss.item()}; a lower training.learning_rate "
+            f"(now {settings.learning_rate * factor:.2g}) or training.grad_clip usually helps"
+        )
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimizer)
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    limit = settings.grad_clip or math.inf
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.step += 1
+    return {
+        "loss": plain.item(),
+        "perplexity": math.exp(min(plain.item(), 50)),
+        "learning_rate": settings.learning_rate * factor,
+        "grad_norm": float(grad_norm),
+    }
+
+
+def freeze_or_thaw(run: Run) -> None:
+    """Train the encoder from its epoch on; until then its features may be remembered."""
+    settings, dataset = run.experiment, run.loader.dataset
+    waiting = run.epoch < settings.encoder.trainable_from_epoch
+    trainable = "none" if waiting else settings.encoder.trainable
+    run.captioner.encoder.set_trainable(trainable)
+    if trainable != "none":
+        dataset.views = []
+    elif settings.loader.cache_views:
+        cache_view(run)
+
+
+@torch.no_grad()
+def cache_view(run: Run) -> None:
+    """Compute the features of the epoch's random view of every training picture, once.
+
+    The order and the batches are always the same, so a resumed run sees identical numbers.
+    """
+    dataset, settings = run.loader.dataset, run.experiment
+    view = run.epoch % settings.loader.cache_views
+    while len(dataset.views) <= view:
+        number = len(dataset.views)
+        views, dataset.views = dataset.views, []  # read pictures, not features
+        items = [Item(image, (), number) for image in range(len(dataset))]
+        tables = []
+        for start in tqdm(range(0, len(items), 32), desc=f"features {number + 1}", leave=False):
+            batch = dataset.collate([dataset[item] for item in items[start : start + 32]])
+            if batch.skipped:
+                raise TrainingError(f"loader.cache_views needs every picture: {batch.skipped[0]}")
+            features = encode(
+                run.captioner, batch.to(run.captioner.device), settings.training.precision
+            )
+            tables.append(features.regions.half().cpu())
+        dataset.views = [*views, torch.cat(tables)]
+
+
+def validate_run(run: Run) -> dict[str, Any]:
+    """Caption the validation pictures freely and score them."""
+    config = validation_config(run.experiment)
+    captions = caption_dataset(run.captioner, run.val_set, config, batch_size=64)
+    references = dict(zip(run.val_set.image_ids, run.val_set.texts, strict=True))
+    scores = score_captions(references, captions)["overall"]
+    samples = [captions[i] for i in run.val_set.image_ids[:NUM_SAMPLES]]
+    run.captioner.train()
+    return {**scores, "different_captions": len(set(captions.values())), "samples": samples}
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a step is finished before the run is saved.
+
+    A second Ctrl-C interrupts at once. Outside the main thread nothing is changed.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(signum: int, frame: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def prepare_output(experiment: Experiment, resume: bool, overwrite: bool) -> Path:
+    """The bundle folder, refused when it holds a model already and nothing was said about it.
+
+    Raises:
+        FileExistsError: there is a bundle or a checkpoint, and neither flag was given.
+    """
+    folder = Path(experiment.output)
+    checkpoint = folder / "checkpoint" / "state.pt"
+    used = [name for name in (*BUNDLE_FILES, "checkpoint/state.pt") if (folder / name).exists()]
+    if used and not (resume or overwrite):
+        raise FileExistsError(
+            f"{folder}: holds {used[0]} already; --resume goes on with it, --overwrite starts anew"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if overwrite and not resume:
+        for path in (*(folder / name for name in BUNDLE_FILES), checkpoint):
+            path.unlink(missing_ok=True)
+        (folder / experiment.training.log_file).unlink(missing_ok=True)
+    return checkpoint
+
+
+def train(
+    experiment: Experiment,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    on_epoch: Callable[[Run, dict[str, Any]], None] | None = None,
+) -> Captioner:
+    """Train a captioner and write its bundle.
+
+    Args:
+        experiment (Experiment): all settings; `output` is the bundle.
+        resume (bool): go on from the checkpoint in `output`.
+        overwrite (bool): replace what is in `output`.
+        progress (bool): bars and notes on stderr.
+        on_epoch (Callable | None): called with the run and the validation row after each epoch.
+
+    Returns:
+        Captioner: with the best weights, as the bundle holds them.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: refused before anything starts.
+        TrainingError: the loss became NaN; what was saved is intact.
+        KeyboardInterrupt: after Ctrl-C, with the state saved; the message says how to go on.
+    """
+    run = prepare_run(experiment)
+    checkpoint = prepare_output(experiment, resume, overwrite)
+    if resume:
+        run.load_state_dict(load_checkpoint(checkpoint, torch.device("cpu")))
+    folder = Path(experiment.output)
+    history = History(folder / experiment.training.log_file, run.history_rows)
+    run.captioner.train()
+    try:
+        with stop_on_interrupt() as stop:
+            while not finished(run):
+                train_epoch(run, history, checkpoint, stop, progress)
+                row = validate_run(run)
+                keep_if_best(run, row, folder)
+                history.add("epoch", run.step, epoch=run.epoch, best_epoch=run.best_epoch, **row)
+                if progress:
+                    note(f"epoch {run.epoch}: CIDEr {row['CIDEr']:.3f}; {row['samples'][0]}")
+                if on_epoch is not None:
+                    on_epoch(run, row)
+                if run.epoch % experiment.training.save_every == 0 or finished(run):
+                    save(run, history, checkpoint)
+    finally:
+        history.close()
+    return Captioner.load(folder, str(run.captioner.device))
+
+
+def finished(run: Run) -> bool:
+    """All epochs are done, or too many of them brought nothing better."""
+    settings = run.experiment.training
+    waited = run.epoch - run.best_epoch
+    return run.epoch >= settings.num_epochs or (
+        0 < settings.early_stopping <= waited and run.best_epoch > 0
+    )
+
+
+def train_epoch(
+    run: Run, history: History, checkpoint: Path, stop: threading.Event, progress: bool
+) -> None:
+    """The rest of the current epoch."""
+    settings = run.experiment.training
+    freeze_or_thaw(run)
+    title = f"epoch {run.epoch + 1}/{settings.num_epochs}"
+    start = run.loader.position
+    bar = tqdm(total=len(run.loader), initial=start, desc=title, unit="step", disable=not progress)
+    with bar:
+        for batch in run.loader:
+            for message in note_unreadable(run, batch.skipped):
+                note(f"skipped {message}")
+            if len(batch):
+                began = time.perf_counter()
+                row = train_step(run, batch)
+                words = int(batch.token_mask[:, 1:].sum())
+                row["words_per_second"] = round(words / (time.perf_counter() - began), 1)
+                history.add("step", run.step, epoch=run.epoch + 1, **row)
+                if run.step % settings.print_every == 0:
+                    speed = f"{row['words_per_second']:.0f}"
+                    bar.set_postfix({"loss": f"{row['loss']:.3f}", "words/s": speed})
+            bar.update()
+            every = settings.save_every_steps
+            if stop.is_set() or (every and run.step % every == 0):
+                save(run, history, checkpoint)
+            if stop.is_set():
+                raise KeyboardInterrupt(
+                    f"stopped after step {run.step} of {run.total_steps}; the state is saved, "
+                    "the same command with --resume goes on"
+                )
+
+
+def save(run: Run, history: History, checkpoint: Path) -> None:
+    """Write the checkpoint that belongs to the rows written so far."""
+    run.history_rows = history.rows
+    save_checkpoint(checkpoint, run.state_dict())
+
+
+def keep_if_best(run: Run, row: dict[str, Any], folder: Path) -> None:
+    """Write the bundle when the validation CIDEr is the best so far."""
+    if row["CIDEr"] <= run.best:
+        return
+    run.best, run.best_epoch = row["CIDEr"], run.epoch
+    scores = {key: value for key, value in row.items() if key != "samples"}
+    run.captioner.record = {
+        "epoch": run.epoch,
+        "step": run.step,
+        "seed": run.experiment.seed,
+        "validation": scores,
+        "data": run.experiment.data,
+        "settings": asdict(run.experiment)["training"],
+    }
+    run.captioner.save(folder, run.experiment.training.half_precision)
+    card = model_card(run.captioner, folder.name)
+    write_atomically(folder / "README.md", lambda path: path.write_text(card, "utf-8"))
+
+
+def note(message: str) -> None:
+    """A line on stderr that does not break a progress bar."""
+    tqdm.write(message, file=sys.stderr)

@@ -1,0 +1,244 @@
+"""Everything a training run consists of, made and checked before the first step."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from captioning.bundle import Captioner, load_weights, pick_device, transforms_of
+from captioning.config import Experiment, GenerationConfig, validate
+from captioning.training.checkpoint import random_state, restore_random_state
+from captioning.training.schedules import check_schedule
+from data_loader import CaptionDataset, CaptionLoader, UnreadableImageError, read_annotations
+from vocabulary import Vocabulary
+
+# Settings that may differ between a run and its continuation: they do not change the result.
+FREE_ON_RESUME = {"device", "output", "loader.num_workers", "training.print_every"}
+MAX_UNREADABLE = 0.01  # share of the training pictures
+
+
+@dataclass
+class Run:
+    """A run in progress.
+
+    Args:
+        experiment (Experiment): its settings.
+        captioner (Captioner): the networks as they are now (the best ones are in the bundle).
+        optimizer (torch.optim.Optimizer): group 0 is the decoder, group 1 the encoder.
+        scaler (torch.amp.GradScaler): for fp16; does nothing otherwise.
+        loader (CaptionLoader): training batches and the position in them.
+        val_set (CaptionDataset): pictures that are captioned after each epoch.
+        step (int): steps made.
+        best (float): best validation CIDEr so far.
+        best_epoch (int): the epoch (1, 2, ...) it was reached in.
+        history_rows (int): rows of the log that belong to the state.
+        unreadable (set[str]): messages about pictures that were skipped.
+    """
+
+    experiment: Experiment
+    captioner: Captioner
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    loader: CaptionLoader
+    val_set: CaptionDataset
+    step: int = 0
+    best: float = float("-inf")
+    best_epoch: int = 0
+    history_rows: int = 0
+    unreadable: set[str] = field(default_factory=set)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run (epochs may differ by a batch when lengths are bucketed)."""
+        return len(self.loader) * self.experiment.training.num_epochs
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.loader.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "experiment": asdict(self.experiment),
+            "vocabulary": self.captioner.vocabulary.content_hash,
+            "pictures": len(self.loader.dataset),
+            "networks": self.captioner.networks().state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "random": random_state(),
+            "progress": {
+                "step": self.step,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "history_rows": self.history_rows,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            ValueError: it belongs to other settings or other data; the message says which.
+        """
+        check_same_run(state, self)
+        self.captioner.networks().load_state_dict(state["networks"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.loader.load_state_dict(state["loader"])
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+        restore_random_state({k: _to_cpu(v) for k, v in state["random"].items()})
+
+
+def _to_cpu(value: Any) -> Any:
+    return [v.cpu() for v in value] if isinstance(value, list) else value.cpu()
+
+
+def flatten(record: dict, prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary with dotted names."""
+    flat = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def check_same_run(state: dict[str, Any], run: Run) -> None:
+    """Refuse to continue a run with other settings, pictures or words.
+
+    Raises:
+        ValueError: the first difference: its name, what was saved, what was received.
+    """
+    saved, given = flatten(state["experiment"]), flatten(asdict(run.experiment))
+    saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
+    saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
+    for name in given:
+        if name not in FREE_ON_RESUME and saved.get(name) != given[name]:
+            raise ValueError(
+                f"{name}: {given[name]!r} received, but the run to resume had {saved.get(name)!r}"
+            )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch (all devices) and Python's own generator."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def prepare_run(experiment: Experiment) -> Run:
+    """Read the data, build vocabulary, networks and optimizer, and refuse what cannot work.
+
+    Raises:
+        FileNotFoundError, ValueError: data, weights or a setting; the message names it.
+    """
+    validate(experiment)
+    device = pick_device(experiment.device)
+    seed_everything(experiment.seed)
+    settings, data = experiment.loader, experiment.data
+    train = read_annotations(data, settings.train_split, experiment.train_captions)
+    if not train.anns:
+        raise ValueError(f"{data}: split {settings.train_split!r} has no captions to learn from")
+    captioner = _initial_captioner(experiment, [a["caption"] for a in train.anns.values()])
+    transforms = transforms_of(experiment.transform)
+    longest = experiment.vocabulary.max_length
+    dataset = CaptionDataset(
+        data,
+        settings.train_split,
+        captioner.vocabulary,
+        transforms["train"],
+        max_length=longest,
+        seed=experiment.seed,
+        sided_transform=transforms["sided"],
+        annotations=train,
+        max_pictures=settings.max_pictures,
+    )
+    val_set = CaptionDataset(
+        data,
+        settings.val_split,
+        captioner.vocabulary,
+        transforms["eval"],
+        max_length=longest,
+        max_pictures=experiment.training.val_pictures,
+    )
+    if not all(val_set.texts):
+        raise ValueError(f"{data}: a picture of split {settings.val_split!r} has no caption")
+    loader = CaptionLoader(
+        dataset,
+        settings.batch_size,
+        settings.captions_per_image,
+        settings.batching,
+        num_workers=settings.num_workers,
+        seed=experiment.seed,
+    )
+    captioner.to(device)
+    optimizer = build_optimizer(captioner, experiment)
+    half = experiment.training.precision == "fp16" and device.type == "cuda"
+    scaler = torch.amp.GradScaler(device.type, enabled=half)
+    run = Run(experiment, captioner, optimizer, scaler, loader, val_set)
+    check_schedule(experiment.training, run.total_steps)
+    return run
+
+
+def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner:
+    """A new captioner, or the one of `init_from` with its words and weights."""
+    if not experiment.init_from:
+        vocabulary = Vocabulary.build(captions, experiment.vocabulary.min_count)
+        return Captioner.build(experiment, vocabulary)
+    vocabulary = Captioner.load(experiment.init_from, "cpu").vocabulary
+    captioner = Captioner.build(experiment, vocabulary, load_weights=False)
+    load_weights(captioner.networks(), Path(experiment.init_from) / "model.safetensors")
+    return captioner
+
+
+def build_optimizer(captioner: Captioner, experiment: Experiment) -> torch.optim.Optimizer:
+    """Decoder and encoder with their own learning rates; frozen weights are left out."""
+    settings = experiment.training
+    encoder = [p for p in captioner.encoder.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": list(captioner.decoder.parameters()), "base_lr": settings.learning_rate}
+    ]
+    if encoder:
+        groups.append({"params": encoder, "base_lr": settings.encoder_learning_rate})
+    for group in groups:
+        group["lr"] = group["base_lr"]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    more = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
+    kind = kinds[settings.optimizer]
+    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, **more)
+
+
+def validation_config(experiment: Experiment) -> GenerationConfig:
+    """Greedy search: fast, and free-running like every search."""
+    longest = experiment.generation.max_length
+    return GenerationConfig(method="greedy", max_length=longest)
+
+
+def note_unreadable(run: Run, messages: list[str]) -> list[str]:
+    """Remember pictures that were skipped; returns those not seen before.
+
+    Raises:
+        UnreadableImageError: more than 1 % of the training pictures cannot be read.
+    """
+    new = [message for message in messages if message not in run.unreadable]
+    run.unreadable |= set(new)
+    total = len(run.loader.dataset)
+    if len(run.unreadable) > MAX_UNREADABLE * total:
+        raise UnreadableImageError(
+            f"{len(run.unreadable)} of {total} training pictures cannot be read, at most "
+            f"{MAX_UNREADABLE:.0%} is tolerated; the last: {messages[-1]}"
+        )
+    return new
+
+
+def trained_parameters(networks: nn.Module) -> list[nn.Parameter]:
+    """The parameters that have a gradient now."""
+    return [p for p in networks.parameters() if p.grad is not None]

@@ -1,0 +1,135 @@
+"""Toy decoders whose every probability is known, for the tests of decoding."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from captioning.config import GenerationConfig
+from captioning.decoding.generation import Generation
+from captioning.decoding.scoring import length_factor
+from model import DecoderRNN, DecoderWithAttention, VisualFeatures
+from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX
+
+FEATURE_DIM, NUM_REGIONS = 5, 3
+
+
+def make_config(method: str = "greedy", **changes) -> GenerationConfig:
+    """Small defaults; `changes` as the config's fields are called."""
+    defaults = {"beam_size": 3, "max_length": 8, "seed": 0}
+    return GenerationConfig(method, **(defaults | changes))
+
+
+def make_features(num_images: int, seed: int = 0) -> VisualFeatures:
+    generator = torch.Generator().manual_seed(seed)
+    return VisualFeatures(torch.randn(num_images, NUM_REGIONS, FEATURE_DIM, generator=generator))
+
+
+def pick(features: VisualFeatures, image: int) -> VisualFeatures:
+    return VisualFeatures(features.regions[image : image + 1])
+
+
+class MarkovDecoder:
+    """The next word depends on the last one, on the step and on the image; all of it random.
+
+    Words outside `alphabet` have probability zero, so the captions can be listed although the
+    vocabulary is wide enough for any beam. `counter` in the state shows that rows keep their own.
+    """
+
+    def __init__(
+        self, seed: int = 0, vocab_size: int = 64, alphabet=(1, 2, 3, 4, 5), group_size: int = 1
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.table = 2 * torch.randn(vocab_size, vocab_size, generator=generator)
+        self.by_image = torch.randn(FEATURE_DIM, vocab_size, generator=generator)
+        self.by_step = torch.randn(32, vocab_size, generator=generator)
+        self.impossible = torch.ones(vocab_size, dtype=torch.bool)
+        self.impossible[list(alphabet)] = False
+        self.group_size = group_size
+        self.num_steps = 0
+
+    def init_state(self, features, rows_per_image=1):
+        rows = len(features.regions) * rows_per_image
+        image = {"shift": features.regions.mean(1) @ self.by_image}  # (B,V)
+        return {"image": image, "words": {"counter": torch.zeros(rows, dtype=torch.long)}}
+
+    def step(self, tokens, state):
+        self.num_steps += 1
+        counter = state["words"]["counter"]
+        shift = state["image"]["shift"]
+        shift = shift.repeat_interleave(len(tokens) // len(shift), 0)
+        logits = self.table[tokens] + shift[:, None] + self.by_step[counter][:, None]  # (N,G,V)
+        logits = logits.masked_fill(self.impossible, float("-inf"))
+        # Where a row "looks" tells its last word and its step: easy to recognise in the result.
+        looked = torch.stack([tokens[:, -1].float(), counter.float()], dim=1)  # (N,2)
+        words = {"counter": counter + 1, "attention_weights": looked}
+        return logits, {"image": state["image"], "words": words}
+
+
+def make_decoder(kind: str, seed: int = 0, vocab_size: int = 12):
+    """A decoder with random weights, loud enough that its choices differ."""
+    if kind == "markov":
+        return MarkovDecoder(seed)
+    torch.manual_seed(seed)
+    sizes = {"embed_dim": 6, "hidden_dim": 7}
+    if kind == "rnn":
+        decoder = DecoderRNN(vocab_size, FEATURE_DIM, num_layers=2, **sizes)
+    else:
+        decoder = DecoderWithAttention(vocab_size, FEATURE_DIM, attention_dim=4, **sizes)
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(3)
+    return decoder.eval()
+
+
+DECODERS = ["markov", "rnn", "attention"]
+NETWORKS = ["rnn", "attention"]
+
+
+@torch.no_grad()
+def forced_logprobs(decoder, features, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of given captions (N,T), word by word, zero on padding."""
+    state = decoder.init_state(features, len(tokens) // len(features.regions))
+    words = torch.full((len(tokens), 1), START_IDX)
+    columns = []
+    for step in range(tokens.shape[1]):
+        logits, state = decoder.step(words, state)
+        words = tokens[:, step : step + 1]
+        columns.append(logits[:, 0].log_softmax(-1).gather(1, words))
+    return torch.cat(columns, 1).masked_fill(tokens == PAD_IDX, 0.0)
+
+
+def every_caption(decoder, features, config) -> list[tuple[float, list[int]]]:
+    """Score and words of all captions of one image, best first, by listing them."""
+    alphabet = [3, 4, 5] if not config.suppress_unk else [4, 5]
+    captions = []
+    for length in range(1, config.max_length + 1):
+        for words in itertools.product(alphabet, repeat=length - 1):
+            lasts = [END_IDX] + (alphabet if length == config.max_length else [])
+            captions += [[*words, last] for last in lasts]
+    rows = [row + [PAD_IDX] * (config.max_length - len(row)) for row in captions]
+    sums = forced_logprobs(decoder, features, torch.tensor(rows)).sum(1)
+    lengths = torch.tensor([len(row) for row in captions])
+    scores = sums / length_factor(lengths, config.length_penalty)
+    return sorted(zip(scores.tolist(), captions, strict=True), reverse=True)
+
+
+def words_of(generation: Generation, row: int) -> list[int]:
+    return [word for word in generation.tokens[row].tolist() if word != PAD_IDX]
+
+
+def assert_well_formed(generation: Generation, config) -> None:
+    """Words, then at most one <end>, then padding; nothing forbidden; logprobs zero on padding."""
+    for row, tokens in enumerate(generation.tokens.tolist()):
+        length = len(words_of(generation, row))
+        assert PAD_IDX not in tokens[:length] and START_IDX not in tokens
+        assert not (config.suppress_unk and UNK_IDX in tokens)
+        assert END_IDX not in tokens[: length - 1]
+        assert tokens[length - 1] == END_IDX or length == config.max_length
+        assert generation.logprobs[row, length:].eq(0).all()
+    lengths = (generation.tokens != PAD_IDX).sum(1)
+    assert generation.tokens.shape == generation.logprobs.shape
+    assert generation.tokens.shape[1] == lengths.max() <= config.max_length
+    scores = generation.logprobs.sum(1) / length_factor(lengths, config.length_penalty)
+    torch.testing.assert_close(generation.scores, scores, rtol=1e-5, atol=1e-5)
