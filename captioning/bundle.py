@@ -344,6 +344,7 @@ def write_atomically(path: Path, write) -> None:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o644)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

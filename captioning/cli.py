@@ -74,7 +74,7 @@ def run_data(arguments: Namespace) -> int:
         test=settings.test,
         image_size=settings.image_size,
         seed=settings.seed,
-        workers=settings.workers,
+        workers=settings.workers or None,
         overwrite=settings.overwrite,
     )
     print(json.dumps(info, indent=1))

@@ -172,7 +172,8 @@ def chair(
     """
     if not captions:
         raise ValueError("captions: none received, at least one expected")
-    per_image, mentioned, hallucinated, covered, present = [], 0, 0, 0, 0
+    per_image = []
+    counts = dict.fromkeys(("mentions", "hallucinated", "covered", "objects"), 0)
     for image_id, caption in captions.items():
         if image_id not in objects:
             raise ValueError(f"objects: image {image_id!r} has a caption but no annotated objects")
@@ -193,25 +194,16 @@ def chair(
                 "recall": _share(len(right), len(truth)),
             }
         )
-        mentioned += len(mentions)
-        hallucinated += len(wrong)
-        covered += len(right)
-        present += len(truth)
-    return {
-        "overall": {
-            "CHAIRi": _share(hallucinated, mentioned),
-            "CHAIRs": sum(bool(entry["hallucinated"]) for entry in per_image) / len(per_image),
-            "recall": _share(covered, present),
-        },
-        "per_image": per_image,
-        "settings": {
-            "num_images": len(per_image),
-            "num_mentions": mentioned,
-            "num_hallucinated": hallucinated,
-            "num_objects": present,
-            "objects_from_references": references is not None,
-        },
+        for key, items in zip(counts, (mentions, wrong, right, truth), strict=True):
+            counts[key] += len(items)
+    overall = {
+        "CHAIRi": _share(counts["hallucinated"], counts["mentions"]),
+        "CHAIRs": sum(bool(entry["hallucinated"]) for entry in per_image) / len(per_image),
+        "recall": _share(counts["covered"], counts["objects"]),
     }
+    settings = {"num_images": len(per_image), "objects_from_references": references is not None}
+    settings |= {f"num_{key}": count for key, count in counts.items()}
+    return {"overall": overall, "per_image": per_image, "settings": settings}
 
 
 def read_objects(path: str | Path) -> tuple[dict[ImageId, set[str]], list[str]]:

@@ -24,7 +24,7 @@ from captioning.evaluation.ngrams import (
     count_ngrams,
 )
 
-SIGMA = 6.0  # spread of the length penalty, in words
+SIGMA = 5.0  # spread of the length penalty, in words
 SCALE = 10.0
 
 
@@ -82,9 +82,8 @@ class CiderScorer:
         return SCALE * total / (MAX_ORDER * len(references))
 
     def _vector(self, counts: NgramCounts) -> _Vector:
-        idf = self.document_frequency.idf
-        weights = [{ngram: n * idf(ngram) for ngram, n in order.items()} for order in counts]
-        norms = [math.sqrt(sum(w * w for w in order.values())) for order in weights]
+        weights = [self.document_frequency.weigh(order) for order in counts]
+        norms = [math.sqrt(sum([w * w for w in order.values()])) for order in weights]
         return _Vector(weights, norms, length=counts[1].total())
 
     def _similarity(self, caption: _Vector, reference: _Vector) -> float:
@@ -95,13 +94,13 @@ class CiderScorer:
             if norm == 0:
                 continue
             ours, theirs = caption.weights[order], reference.weights[order]
-            shared = [
-                ngram for ngram in ours if ngram in theirs
-            ]  # in order, so sums repeat exactly
+            shared = [ngram for ngram in ours if ngram in theirs]  # not a set: sums repeat exactly
+            if not shared:
+                continue
             if self.plain:
-                total += sum(ours[ngram] * theirs[ngram] for ngram in shared) / norm
+                total += sum([ours[ngram] * theirs[ngram] for ngram in shared]) / norm
             else:
-                total += sum(min(ours[g], theirs[g]) * theirs[g] for g in shared) / norm
+                total += sum([min(ours[g], theirs[g]) * theirs[g] for g in shared]) / norm
         if self.plain:
             return total
         difference = caption.length - reference.length

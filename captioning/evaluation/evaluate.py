@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from captioning.bundle import Captioner, transforms_of
 from captioning.config import GenerationConfig
+from captioning.datasets.picturebook.lexicon import EXTRA_NOUNS, NOUNS
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
 from captioning.evaluation.facts import load_scenes, score_facts
 from captioning.evaluation.metrics import score_captions
@@ -142,6 +143,14 @@ def add_object_scores(
         result["overall"] |= facts["overall"]
     if instances_path.is_file():
         objects, categories = read_objects(instances_path)
-        words = ObjectWords(categories, NOUNS if scenes_path.is_file() else None)
+        words = ObjectWords(categories, drawn_synonyms() if scenes_path.is_file() else None)
         hallucination = chair({i: captions[i] for i in ids}, {i: objects[i] for i in ids}, words)
         result["overall"] |= {k: hallucination["overall"][k] for k in ("CHAIRi", "CHAIRs")}
+
+
+def drawn_synonyms() -> dict[str, list[str]]:
+    """What the picture book's describers call each category."""
+    return {
+        category: [noun.singular for noun in (*nouns, *EXTRA_NOUNS.get(category, ()))]
+        for category, nouns in NOUNS.items()
+    }

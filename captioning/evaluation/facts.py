@@ -1,19 +1,23 @@
-"""Are captions of the picture book true? Objects, colours, relations, settings and numbers against the scenes.
+"""Are captions of the picture book true? Objects, colours, relations, settings and numbers.
 
-Captions are read with the generator's own lexicon, longest phrase first, so only what that lexicon knows is
-judged. Every share is micro-averaged: counts are summed over all captions before dividing; 0 / 0 gives 0.
+Captions are read with the generator's own lexicon, longest phrase first, so only what that lexicon
+knows is judged. Every share is micro-averaged: counts are summed over all captions before dividing;
+0 / 0 gives 0.
 
-* Objects. Mentioned are the different nouns of a caption by category, each counted once. A mention is right when
-  the category is in the picture. A vague noun (animal, child, vehicle) is right when anything it can stand for is
-  there; it counts for precision, never for recall. Recall is the share of the categories in the picture that
-  captions mention. F1 is their harmonic mean.
-* Colours. Of the coloured mentions of what is in the picture ("a red dog", "a girl in red"), those for which a
-  thing of that category has the colour. A colour said of something that is not there is the precision's business.
-* Relations. Of the readable statements "X relation Y" with both nouns known, those that hold between something X
-  can be and something Y can be (see `relation_facts` for what holds); a statement about an absent thing is false.
+* Objects. Mentioned are the different nouns of a caption by category, each counted once. A mention
+  is right when the category is in the picture. A vague noun (animal, child, vehicle) is right when
+  anything it can stand for is there; it counts for precision, never for recall. Recall is the share
+  of the categories in the picture that captions mention. F1 is their harmonic mean.
+* Colours. Of the coloured mentions of what is in the picture ("a red dog", "a girl in red"), those
+  for which a thing of that category has the colour. A colour said of something that is not there is
+  the precision's business.
+* Relations. Of the readable statements "X relation Y" with both nouns known, those that hold
+  between something X can be and something Y can be (see `relation_facts` for what holds); a
+  statement about an absent thing is false.
 * Setting. Of the captions that name a setting, those whose every setting word fits the scene's.
-* Counts. Of the mentions of what is in the picture with a number word ("two dogs", "a pair of", "one"; an article
-  is no number), those where the number is the count of one such entity or of all of them together.
+* Counts. Of the mentions of what is in the picture with a number word ("two dogs", "a pair of",
+  "one"; an article is no number), those where the number is the count of one such entity or of all
+  of them together.
 """
 
 from __future__ import annotations
@@ -36,12 +40,15 @@ from vocabulary import tokenize
 
 _INVERSES = {"left of": "right of", "right of": "left of", "above": "under", "under": "above"}
 _BESIDE = ("left of", "right of", "in front of", "holding", "riding", "sitting on")
+_STACKED = ("on", "under", "in front of", "holding", "riding", "sitting on")
 _PRONOUNS = ("it", "them", "him", "her")
-_PEOPLE_PRONOUNS = ("him", "her")
+_PEOPLE_STACKED = ("on", "under", "in front of", "holding", "riding", "sitting on")
+_PRONOUNS = ("him", "her")
 _BREAKS = ("while", "where", "as", "but")
 _FINITE = frozenset(
-    "is are stands stand sits sit waits wait poses pose walks walk strolls stroll wanders wander rests"
-    " rest runs run lies lie flies fly floats float hovers hover drifts drift sails sail perches perch".split()
+    "is are stands stand sits sit waits wait poses pose walks walk strolls stroll wanders wander"
+    " rests rest runs run lies lie flies fly floats float hovers hover drifts drift sails sail"
+    " perches perch".split()
 )
 _RELATIVES = ("that", "which", "who")
 
@@ -80,10 +87,11 @@ def load_scenes(path: str | Path) -> dict[int, Scene]:
 def read_statements(tokens: Sequence[str]) -> list[Statement]:
     """The relations that a caption states between two nouns of the lexicon.
 
-    A relation phrase is read when a noun phrase follows at once. It belongs to the noun before it, or to the first
-    noun of the clause when a verb stands in between ("a girl with a ball stands near a dog"), or, when the clause
-    begins with it ("on the table sits a cat"), to the noun that follows the object. "A table with a cat on it"
-    refers back to the noun before, "him" and "her" to the person. "X on the left and Y on the right" is read too.
+    A relation phrase is read when a noun phrase follows at once. It belongs to the noun before it,
+    or to the first noun of the clause when a verb stands in between ("a girl with a ball stands
+    near a dog"), or, when the clause begins with it ("on the table sits a cat"), to the noun that
+    follows the object. "A table with a cat on it" refers back to the noun before, "him" and "her"
+    to the person. "X on the left and Y on the right" is read too.
 
     Args:
         tokens (Sequence[str]): words of `vocabulary.tokenize`.
@@ -92,9 +100,14 @@ def read_statements(tokens: Sequence[str]) -> list[Statement]:
     mentions = find_mentions(tokens, spans)
     statements = _sides(spans, mentions)
     for index, span in enumerate(spans):
+        if span.kind == "grasp":
+            held = [m for m in mentions if m.end <= span.start][-2:]
+            statements += [Statement(held[0], "holding", held[1])] if len(held) == 2 else []
         if span.kind != "relation":
             continue
         predicate, swapped = span.value
+        if predicate == "flying" and _is_inverted(tokens, spans, index, mentions):
+            continue
         subject, thing = _arguments(tokens, spans, index, mentions)
         if subject is not None and thing is not None and subject is not thing:
             pair = (thing, subject) if swapped else (subject, thing)
@@ -111,6 +124,18 @@ def _clause_start(tokens: Sequence[str], spans: list[Span], index: int) -> int:
         if word in _BREAKS or (word == "and" and (begins or tokens[following.start] == "there")):
             return spans[before].end
     return 0
+
+
+def _is_inverted(
+    tokens: Sequence[str], spans: list[Span], index: int, mentions: list[Mention]
+) -> bool:
+    """Whether the subject of the verb `spans[index]` follows it: above the house flies a plane."""
+    start = _clause_start(tokens, spans, index)
+    first = next((m for m in mentions if m.start >= start), None)
+    return first is not None and any(
+        span.kind == "relation" and span.end == first.start and span.start >= start
+        for span in spans[:index]
+    )
 
 
 def _arguments(
@@ -158,10 +183,15 @@ def _sides(spans: list[Span], mentions: list[Mention]) -> list[Statement]:
 def relation_facts(scene: Scene) -> set[tuple[int, str, int]]:
     """Everything that holds between the entities of a scene: its relations, and what they imply.
 
-    * left of and right of, above and under are inverses; behind is read as the inverse of in front of;
-    * on implies above; riding and sitting on imply on; flying (a kite) implies holding, and the kite is above;
-    * left of and right of are transitive, and go over to what is on, under, held by or ridden by the other;
-    * beside (next to, near) holds when one is left of, right of or in front of the other, or they touch.
+    * left of and right of, above and under are inverses; behind is read as the inverse of in front
+      of;
+    * on implies above; riding and sitting on imply on; flying (a kite) implies holding, and the
+      kite is above;
+    * who chases and faces right is left of what is chased, and the other way round;
+    * left of and right of are transitive, and go over to what is on, under, in front of, held by or
+      ridden by the other;
+    * beside (next to, near) holds when one is left of, right of or in front of the other, or they
+      touch.
 
     Args:
         scene (Scene): the record of a picture.
@@ -173,13 +203,15 @@ def relation_facts(scene: Scene) -> set[tuple[int, str, int]]:
     for a, predicate, b in list(facts):
         if predicate == "flying":
             facts |= {(a, "holding", b), (b, "above", a)}
+        if predicate == "chasing":
+            towards = "left of" if scene.entities[a].facing == "right" else "right of"
+            facts |= {(a, towards, b)}
         if predicate in ("riding", "sitting on"):
             facts.add((a, "on", b))
         if predicate in ("riding", "sitting on", "on"):
             facts.add((a, "above", b))
     facts |= {(b, _INVERSES[p], a) for a, p, b in facts if p in _INVERSES}
-    joined = ("on", "holding", "riding", "sitting on")
-    partners = {(a, b) for a, p, b in facts if p in joined}
+    partners = {(r.subject, r.object) for r in scene.relations if r.predicate in _STACKED}
     partners |= {(b, a) for a, b in partners}
     while True:
         left = {(a, b) for a, p, b in facts if p == "left of"}
@@ -202,8 +234,8 @@ def check_caption(caption: str, scene: Scene) -> Counter:
         scene (Scene): the picture.
 
     Returns:
-        Counter: `objects_said, objects_right, objects_found, objects_present, colours_said, colours_right,
-        relations_said, ...right, settings_said, ...right, counts_said, ...right`.
+        Counter: `objects_said, objects_right, objects_found, objects_present, colours_said,
+        colours_right, relations_said, ...right, settings_said, ...right, counts_said, ...right`.
     """
     tokens = tokenize(caption)
     spans = read_spans(tokens)
@@ -274,13 +306,15 @@ def score_facts(
     """Check captions against the scenes.
 
     Args:
-        captions (Mapping): for each image id a caption, or several, each of which is then checked by itself.
+        captions (Mapping): for each image id a caption, or several, each of which is then checked
+            by itself.
         scenes (Mapping): scenes by image id; it may hold more pictures.
 
     Returns:
-        dict: `overall`: `object_precision, object_recall, object_f1, colour_accuracy, relation_accuracy,
-        setting_accuracy, count_accuracy` (0..1), `num_captions` and the `num_...` they were computed
-        on; `per_image`: a list of the same for each picture, with its `image_id`.
+        dict: `overall`: `object_precision, object_recall, object_f1, colour_accuracy,
+        relation_accuracy, setting_accuracy, count_accuracy` (0..1), `num_captions` and the
+        `num_...` they were computed on; `per_image`: a list of the same for each picture, with its
+        `image_id`.
 
     Raises:
         ValueError: an image id has no scene.
@@ -288,7 +322,9 @@ def score_facts(
     total, per_image = Counter(), []
     for image_id, texts in captions.items():
         if image_id not in scenes:
-            raise ValueError(f"captions: image id {image_id!r} received, but there is no scene for it")
+            raise ValueError(
+                f"captions: image id {image_id!r} received, but there is no scene for it"
+            )
         texts = [texts] if isinstance(texts, str) else texts
         tally = Counter(captions=len(texts))
         for text in texts:

@@ -67,6 +67,8 @@ class DocumentFrequency:
         self.counts = {ngram: count for ngram, count in counts.items() if count > 1}
         self.num_documents = num_documents
         self.end_token = end_token
+        self._unseen_idf = math.log(num_documents)
+        self._idf = {ngram: self._unseen_idf - math.log(n) for ngram, n in self.counts.items()}
 
     @classmethod
     def from_references(
@@ -113,7 +115,12 @@ class DocumentFrequency:
 
     def idf(self, ngram: tuple) -> float:
         """Inverse document frequency, log(images / images with the n-gram); unseen counts as 1."""
-        return math.log(self.num_documents) - math.log(self.counts.get(ngram, 1))
+        return self._idf.get(ngram, self._unseen_idf)
+
+    def weigh(self, counts: Mapping[tuple, int]) -> dict[tuple, float]:
+        """The tf-idf weight of each n-gram of a caption: its count times its `idf`."""
+        idf, unseen = self._idf.get, self._unseen_idf
+        return {ngram: count * idf(ngram, unseen) for ngram, count in counts.items()}
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON. Keys are n-grams joined by spaces, so words may not contain any.

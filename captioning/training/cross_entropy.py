@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +235,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    on_step: Callable[[Run, dict[str, Any]], None] | None = None,
     on_epoch: Callable[[Run, dict[str, Any]], None] | None = None,
 ) -> Captioner:
     """Train a captioner and write its bundle.
@@ -245,7 +245,8 @@ def train(
         resume (bool): go on from the checkpoint in `output`.
         overwrite (bool): replace what is in `output`.
         progress (bool): bars and notes on stderr.
-        on_epoch (Callable | None): called with the run and the validation row after each epoch.
+        on_step (Callable | None): called with the run and the row of the log after each step.
+        on_epoch (Callable | None): the same after each epoch, with the validation scores.
 
     Returns:
         Captioner: with the best weights, as the bundle holds them.
@@ -265,7 +266,7 @@ def train(
     try:
         with stop_on_interrupt() as stop:
             while not finished(run):
-                train_epoch(run, history, checkpoint, stop, progress)
+                train_epoch(run, history, checkpoint, stop, progress, on_step)
                 row = validate_run(run)
                 keep_if_best(run, row, folder)
                 history.add("epoch", run.step, epoch=run.epoch, best_epoch=run.best_epoch, **row)
@@ -290,7 +291,12 @@ def finished(run: Run) -> bool:
 
 
 def train_epoch(
-    run: Run, history: History, checkpoint: Path, stop: threading.Event, progress: bool
+    run: Run,
+    history: History,
+    checkpoint: Path,
+    stop: threading.Event,
+    progress: bool,
+    on_step: Callable[[Run, dict[str, Any]], None] | None = None,
 ) -> None:
     """The rest of the current epoch."""
     settings = run.experiment.training
@@ -308,6 +314,8 @@ def train_epoch(
                 words = int(batch.token_mask[:, 1:].sum())
                 row["words_per_second"] = round(words / (time.perf_counter() - began), 1)
                 history.add("step", run.step, epoch=run.epoch + 1, **row)
+                if on_step is not None:
+                    on_step(run, row)
                 if run.step % settings.print_every == 0:
                     speed = f"{row['words_per_second']:.0f}"
                     bar.set_postfix({"loss": f"{row['loss']:.3f}", "words/s": speed})
@@ -340,7 +348,6 @@ def keep_if_best(run: Run, row: dict[str, Any], folder: Path) -> None:
         "seed": run.experiment.seed,
         "validation": scores,
         "data": run.experiment.data,
-        "settings": asdict(run.experiment)["training"],
     }
     run.captioner.save(folder, run.experiment.training.half_precision)
     card = model_card(run.captioner, folder.name)

@@ -35,8 +35,10 @@ def contact_sheet(
         captions (bool): whether the (first) caption is printed under each picture.
         split (str): of a data-set folder.
         start (int): how many pictures to skip.
+
     Returns:
         Image.Image: RGB; places for which there is no picture stay empty.
+
     Raises:
         ValueError: rows or columns below 1.
         FileNotFoundError: the folder has no such split.
@@ -70,7 +72,9 @@ def _read_folder(folder: Path, split: str) -> Iterable[tuple[Image.Image, str]]:
     """Pictures of a data-set folder and the first caption of each."""
     path = folder / "annotations" / f"captions_{split}.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; expected a data-set folder with split {split!r}")
+        raise FileNotFoundError(
+            f"{path} not found; expected a data-set folder with split {split!r}"
+        )
     data = json.loads(path.read_text(encoding="utf-8"))
     texts: dict[int, str] = {}
     for row in data["annotations"]:

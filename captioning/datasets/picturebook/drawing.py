@@ -31,8 +31,10 @@ def draw_scene(scene: Scene, rng: random.Random, image_size: int = 128) -> Image
         scene (Scene): what to draw; its instances are replaced.
         rng (random.Random): chooses the background's details and the places of things.
         image_size (int): width and height in pixels, at least 32.
+
     Returns:
         Image.Image: RGB, image_size x image_size.
+
     Raises:
         ValueError: image_size below 32.
     """

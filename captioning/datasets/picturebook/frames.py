@@ -1,8 +1,8 @@
 """Sentence frames of the describers: the order in which a relation between two things is told.
 
-Fields of a frame: s and o, subject and object of the relation; v, ing what the subject does, act, acting, done the
-verb of an action (a suffix _o is the same for the object); rel, inv the relation and its inverse; be, have, poss,
-adv agree with the subject; left, right the two by their side.
+Fields of a frame: s and o, subject and object of the relation; v, ing what the subject does, act,
+acting, done the verb of an action (a suffix _o is the same for the object); rel, inv the relation
+and its inverse; be, have, poss, adv agree with the subject; left, right the two by their side.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ HEIGHTS: dict[str, float] = {
 SIZE_FACTOR = {"small": 0.8, "medium": 1.0, "large": 1.22}
 MARGIN = 2.5  # page units kept free along the edges
 MIN_FLYER = 17.0
+START_SCALE = 1.15  # of everything on a page with room to spare
+TALLEST = 84.0
 MEASURE = 120  # height in pixels at which sprites are measured
 
 
@@ -129,10 +131,11 @@ def lay_out(scene: Scene, rng: random.Random) -> Layout:
     Args:
         scene (Scene): what there is.
         rng (random.Random): chooses among the places that are right.
+
     Returns:
         Layout: the pieces, nothing cut off by the edges of the page.
     """
-    scale = 1.0
+    scale = START_SCALE
     for _ in range(12):
         builder = _Builder(scene, rng, scale)
         clusters = builder.clusters()
@@ -192,7 +195,7 @@ class _Builder:
 
     def height(self, entity: Entity, factor: float = 1.0) -> float:
         usual = HEIGHTS[entity.category] * pose_scale(entity.category, entity.pose)
-        return usual * SIZE_FACTOR[entity.size] * self.scale * factor
+        return min(TALLEST, usual * SIZE_FACTOR[entity.size] * self.scale * factor)
 
     def piece(self, entity: Entity, factor: float = 1.0, height: float | None = None) -> Piece:
         detail = self.rng.randrange(30 if entity.category in PEOPLE else 5)
@@ -269,7 +272,7 @@ class _Builder:
             high = Cluster(pieces)
             lowest = top - 3 - (high.bounds()[3] - pieces[0].bottom)
             spare = max(0.0, room - (high.bounds()[3] - high.bounds()[1]))
-            shift = lowest - spare * self.rng.uniform(0.1, 0.7) - pieces[0].bottom
+            shift = lowest - spare * self.rng.uniform(0.3, 0.85) - pieces[0].bottom
             for piece in pieces:
                 piece.bottom += shift
         else:
@@ -320,16 +323,18 @@ class _Builder:
     def _under_table(self, subject: Entity, other: Entity) -> Cluster:
         table = self.row(other, 1.5)[0]
         count = subject.count
+        # among four legs, or before the one leg and below the cloth
+        lower, most = (-1.5, 0.62) if other.pose == "square" else (1.5, 0.54)
         pieces = []
         for i in range(count):
-            height = min(self.height(subject, 0.85), table.height * 0.62)
+            height = min(self.height(subject, 0.85), table.height * most)
             piece = self.piece(subject, height=height)
             room = table.width * 0.8 / count
             piece.height = min(piece.height, room / piece.shape.width)
             piece.x = table.x + (i - (count - 1) / 2) * min(room, piece.width * 1.15)
-            piece.bottom, piece.ground = table.bottom - 1.5, "ground"
+            piece.bottom, piece.ground = table.bottom + lower, "ground"
             pieces.append(piece)
-        return Cluster([*pieces, table])
+        return Cluster([*pieces, table] if other.pose == "square" else [table, *pieces])
 
     def _in_front(self, subject: Entity, other: Entity) -> Cluster:
         behind = self.row(other, 1.08)[0]
@@ -363,7 +368,8 @@ class _Builder:
         height = min(max(self.height(other), low * person.height), high * person.height)
         held = self.piece(other, height=height)
         x, y = person.anchor("hand")
-        held.x, held.bottom = x, y + held.height * 0.5
+        out = 1 if x > person.x else -1
+        held.x, held.bottom = x + out * 0.14 * held.width, y + held.height * 0.55
         return Cluster([person, held])
 
     def _flying(self, subject: Entity, other: Entity) -> Cluster:
@@ -378,11 +384,13 @@ class _Builder:
         return Cluster([kite, person], string=(kite, person))
 
     def _seated(self, subject: Entity, other: Entity) -> Cluster:
-        factor = {"horse": 1.12, "bicycle": 1.1, "chair": 1.15, "table": 1.0}[other.category]
+        factor = {"horse": 1.15, "bicycle": 1.2, "chair": 1.15, "table": 1.0}[other.category]
         seat = self.row(other, factor)[0]
+        most = {"horse": 0.84, "bicycle": 1.05, "chair": 1.1, "table": 1.3}[other.category]
         height = self.height(subject, 0.9)
         if subject.category not in PEOPLE:
-            height = min(height, seat.height * 0.8)
+            height, most = min(height, seat.height * 0.8), 0.8
+        height = min(height, seat.height * most)
         rider = self.piece(subject, height=height)
         names = ("top",) if other.category == "table" else ("seat", "top")
         x, y = seat.anchor(*names)

@@ -24,6 +24,7 @@ def visible_masks(
         alphas (sequence): transparency ("L") and upper left corner of each, in the large picture.
         size (int): width and height of the final picture.
         factor (int): how many times larger the large picture is.
+
     Returns:
         list: for each thing the covered share of every final pixel, (size, size) uint8 from 0 to
             255, and the visible share of the thing, from 0 to 1.
@@ -54,6 +55,7 @@ def to_instance(entity_id: int, mask: np.ndarray) -> Instance:
     Args:
         entity_id (int): which entity it is a copy of.
         mask (ndarray): (size, size) uint8, the visible share of every pixel from 0 to 255.
+
     Returns:
         Instance: box, area and polygons of the pixels that are at least half covered.
     """

@@ -1,7 +1,8 @@
-"""FineCapEval's table for the picture book: captions with their phrases for background, object, relation.
+"""FineCapEval's table for the picture book: captions and their phrases in three columns.
 
-Source: Cho et al. 2022, "Fine-grained Image Captioning with CLIP Reward": CSV columns image, caption,
-background, object, relation; phrases separated by a backslash and a semicolon.
+Source: Cho et al. 2022, "Fine-grained Image Captioning with CLIP Reward": a CSV file with the
+columns image, caption, background, object, relation; phrases are separated by a backslash and a
+semicolon.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def caption_phrases(scene: Scene, caption: str) -> dict[str, list[str]]:
     Args:
         scene (Scene): what the caption is about.
         caption (str): a caption of `describe`.
+
     Returns:
         dict: "background", "object" and "relation", each at least one phrase.
     """

@@ -1,4 +1,5 @@
-"""The phrases of the picture book, as data: relations, verbs, places. Nouns and adjectives are in `lexicon.py`.
+"""The phrases of the picture book, as data: relations, verbs, places. Nouns and adjectives are in
+`lexicon.py`.
 
 A weight says how often describers choose an option, compared with the others of its list.
 """
@@ -67,12 +68,13 @@ RELATION_WORDS: dict[str, Weighted] = {
 INVERSE_WORDS: dict[str, Weighted] = {
     "left of": RELATION_WORDS["right of"],
     "right of": RELATION_WORDS["left of"],
-    "in front of": (("behind", 9), ("at the back of", 0.3)),
+    "in front of": (("behind", 9),),
     "above": (("below", 3), ("under", 4), ("beneath", 2), ("underneath", 1)),
     "under": (("above", 9), ("over", 4)),
 }
 
-# Verbs of the actions: base, third person, -ing, participle ("" for no passive), weight, objects ((): any).
+# Verbs of the actions: base, third person, -ing, participle ("" for no passive), weight, objects
+# (empty: any).
 ACTION_VERBS: dict[str, tuple[tuple[str, str, str, str, float, tuple[str, ...]], ...]] = {
     "holding": (
         ("hold", "holds", "holding", "held", 11, ()),
@@ -98,7 +100,8 @@ ACTION_VERBS: dict[str, tuple[tuple[str, str, str, str, float, tuple[str, ...]],
         ("ride on", "rides on", "riding on", "", 2, ()),
         ("sit on", "sits on", "sitting on", "", 1, ()),
         ("pedal", "pedals", "pedalling", "pedalled", 1, ("bicycle",)),
-        ("sit on the back of", "sits on the back of", "sitting on the back of", "", 0.8, ("horse",)),
+        ("sit on the back of", "sits on the back of", "sitting on the back of", "", 0.8,
+         ("horse",)),
     ),
     "sitting on": (
         ("sit on", "sits on", "sitting on", "", 12, ()),
@@ -153,52 +156,71 @@ STATE_VERBS: dict[str, Weighted] = {
 # "across": for what moves over the ground; "over": for what flies.
 PLACES: dict[str, dict[str, Weighted]] = {
     "meadow": {
-        "land": (("on the grass", 5), ("on green grass", 1), ("in the grass", 1.5), ("on a lawn", 0.4)),
-        "any": (("in a meadow", 6), ("in the meadow", 3), ("in a green meadow", 2), ("in a field", 3),
+        "land": (("on the grass", 5), ("on green grass", 1), ("in the grass", 1.5),
+                 ("on a lawn", 0.4)),
+        "any": (("in a meadow", 6), ("in the meadow", 3), ("in a green meadow", 2),
+                ("in a field", 3),
                 ("in a grassy field", 1.2), ("in a green field", 1), ("in the countryside", 1),
                 ("in a flowery meadow", 1), ("in a meadow full of flowers", 0.7)),
         "across": (("across the grass", 3), ("across a meadow", 3), ("through a field", 1),
                    ("across a green meadow", 1), ("through the grass", 1)),
-        "over": (("over a meadow", 3), ("over the meadow", 2), ("over a green field", 1), ("over the fields", 1),
+        "over": (("over a meadow", 3), ("over the meadow", 2), ("over a green field", 1),
+                 ("over the fields", 1),
                  ("high over the grass", 0.6)),
     },
     "beach": {
-        "land": (("on the beach", 9), ("on a beach", 3), ("on the sand", 4), ("on a sandy beach", 2)),
+        "land": (("on the beach", 9), ("on a beach", 3), ("on the sand", 4),
+                 ("on a sandy beach", 2)),
         "any": (("at the beach", 5), ("by the sea", 3), ("at the seaside", 2), ("near the sea", 1),
                 ("on the coast", 0.7), ("at the seashore", 0.7)),
-        "across": (("across the sand", 3), ("along the beach", 4), ("across the beach", 2), ("along the shore", 1)),
-        "over": (("over the beach", 4), ("over a beach", 1), ("over the sea", 1), ("above the sand", 0.6)),
+        "across": (("across the sand", 3), ("along the beach", 4), ("across the beach", 2),
+                   ("along the shore", 1)),
+        "over": (("over the beach", 4), ("over a beach", 1), ("over the sea", 1),
+                 ("above the sand", 0.6)),
     },
     "snow": {
         "land": (("on the snow", 2), ("in deep snow", 0.8), ("on snowy ground", 0.8)),
-        "any": (("in the snow", 9), ("on a snowy day", 2), ("in winter", 1.5), ("on a winter's day", 0.8),
-                ("in the falling snow", 1), ("in a snowy landscape", 1), ("on a cold winter day", 0.8)),
-        "across": (("through the snow", 4), ("across the snow", 4), ("across a snowy landscape", 0.7)),
+        "any": (("in the snow", 9), ("on a snowy day", 2), ("in winter", 1.5),
+                ("on a wintry day", 0.6),
+                ("in the falling snow", 1), ("in a snowy landscape", 1),
+                ("on a cold winter day", 0.8)),
+        "across": (("through the snow", 4), ("across the snow", 4),
+                   ("across a snowy landscape", 0.7)),
         "over": (("over the snow", 4), ("over a snowy landscape", 1.5), ("above the snow", 1)),
     },
     "street": {
         "land": (("on the road", 1), ("by the roadside", 0.4)),
-        "any": (("on the street", 5), ("in the street", 5), ("on a city street", 2), ("in a street", 2),
-                ("in town", 1.2), ("in the city", 1.5), ("in a quiet street", 0.8), ("on a town street", 0.4)),
-        "across": (("down the street", 4), ("along the street", 3), ("through the town", 1), ("along a city street", 1)),
-        "over": (("over the street", 4), ("over the city", 1.5), ("over a town", 1.2), ("above the street", 1)),
+        "any": (("on the street", 5), ("in the street", 5), ("on a city street", 2),
+                ("in a street", 2),
+                ("in town", 1.2), ("in the city", 1.5), ("in a quiet street", 0.8),
+                ("on a town street", 0.4)),
+        "across": (("down the street", 4), ("along the street", 3), ("through the town", 1),
+                   ("along a city street", 1)),
+        "over": (("over the street", 4), ("over the city", 1.5), ("over a town", 1.2),
+                 ("above the street", 1)),
     },
     "living room": {
         "land": (),
-        "any": (("in a living room", 8), ("in the living room", 7), ("in a sitting room", 1), ("in a lounge", 0.7),
-                ("indoors", 2), ("in a cosy room", 1), ("in a room with a rug", 0.8), ("inside a room", 0.7)),
-        "across": (("across the living room", 3), ("through the living room", 2), ("across a room", 1)),
+        "any": (("in a living room", 8), ("in the living room", 7), ("in a sitting room", 1),
+                ("in a lounge", 0.7),
+                ("indoors", 2), ("in a cosy room", 1), ("in a room with a rug", 0.8),
+                ("inside a room", 0.7)),
+        "across": (("across the living room", 3), ("through the living room", 2),
+                   ("across a room", 1)),
         "over": (("in a living room", 1),),
     },
     "harbour at night": {
         "land": (("on the quay at night", 2), ("on a moonlit quay", 1), ("on the dark quay", 0.7),
                  ("on the quayside at night", 0.6)),
-        "any": (("in the harbour at night", 6), ("at a harbour at night", 3), ("by the harbour at night", 3),
+        "any": (("in the harbour at night", 6), ("at a harbour at night", 3),
+                ("by the harbour at night", 3),
                 ("at night", 4), ("by the water at night", 1), ("in a port at night", 0.8),
                 ("in the moonlight", 1.2), ("under a starry sky", 1), ("after dark", 0.8),
                 ("by the docks at night", 0.6), ("under the moon and stars", 0.6)),
-        "across": (("along the quay at night", 2), ("along the harbour at night", 3), ("by moonlight", 0.6)),
-        "over": (("over the harbour at night", 5), ("over the dark harbour", 1.5), ("in the night sky", 2),
+        "across": (("along the quay at night", 2), ("along the harbour at night", 3),
+                   ("by moonlight", 0.6)),
+        "over": (("over the harbour at night", 5), ("over the dark harbour", 1.5),
+                 ("in the night sky", 2),
                  ("over the dark water", 0.8)),
     },
 }  # fmt: skip
@@ -208,10 +230,13 @@ OPENINGS: dict[str, Weighted] = {
     "meadow": (("out in the countryside,", 1), ("among the flowers of a meadow,", 0.7),
                ("this is a meadow where", 1), ("in a meadow with flowers and trees,", 0.8)),
     "beach": (("down at the beach,", 1), ("this is a beach where", 1), ("down by the sea,", 1)),
-    "snow": (("it is winter, and", 2), ("it is snowing, and", 2), ("there is snow everywhere, and", 1),
+    "snow": (("it is winter, and", 2), ("it is snowing, and", 2),
+             ("there is snow everywhere, and", 1),
              ("this is a winter scene where", 0.8)),
-    "street": (("out on the street,", 1), ("in the middle of town,", 1), ("this is a street where", 1)),
-    "living room": (("inside,", 0.6), ("at home in the living room,", 1), ("this is a living room where", 1)),
+    "street": (("out on the street,", 1), ("in the middle of town,", 1),
+               ("this is a street where", 1)),
+    "living room": (("inside,", 0.6), ("at home in the living room,", 1),
+                    ("this is a living room where", 1)),
     "harbour at night": (("it is night at the harbour, and", 2), ("one night at the harbour,", 1),
                          ("the moon is shining, and", 1.2), ("it is dark, and", 1.2),
                          ("this is a harbour at night where", 0.8)),
@@ -222,7 +247,9 @@ SETTING_NOUNS: dict[str, Weighted] = {
     "meadow": (("a meadow", 3), ("a green meadow", 2), ("a field", 1), ("a grassy field", 1)),
     "beach": (("a beach", 4), ("a sandy beach", 2), ("a beach scene", 1)),
     "snow": (("a snowy landscape", 3), ("a winter scene", 2), ("a snowy scene", 1)),
-    "street": (("a street", 3), ("a city street", 2), ("a street scene", 1), ("a road in town", 0.5)),
+    "street": (("a street", 3), ("a city street", 2), ("a street scene", 1),
+               ("a road in town", 0.5)),
     "living room": (("a living room", 6), ("a cosy living room", 1), ("a room with a rug", 0.6)),
-    "harbour at night": (("a harbour at night", 6), ("a moonlit harbour", 1), ("a dark harbour", 1)),
+    "harbour at night": (("a harbour at night", 6), ("a moonlit harbour", 1),
+                         ("a dark harbour", 1)),
 }  # fmt: skip

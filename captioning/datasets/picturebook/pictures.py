@@ -34,6 +34,7 @@ def make_picture(
         image_id (int | None): goes into the scene; None for `index`.
         novel (bool): whether the picture is about a held-out combination.
         image_size (int): width and height in pixels.
+
     Returns:
         tuple: the picture (RGB) and its scene with instances.
     """
@@ -53,6 +54,7 @@ def iterate_pictures(
         count (int): number of pictures.
         image_size (int): width and height in pixels.
         start (int): number of the first picture, so that several workers can share a seed.
+
     Returns:
         Iterator: of (RGB picture, scene with instances); none shows a held-out combination.
     """

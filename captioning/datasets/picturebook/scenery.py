@@ -1,4 +1,4 @@
-"""The scenery of the picture book: skies, hills, trees, waves, windows, lamps - nothing that has a category.
+"""The scenery of the picture book: skies, hills, trees, waves - nothing that has a category.
 
 Every function paints on a `Canvas` in page units (the page is 128 units wide and high).
 """
@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from PIL import Image, ImageColor, ImageDraw, ImageFilter
+from PIL import Image, ImageColor, ImageDraw
 
 PAGE = 128.0
 Colour = str | tuple[int, ...]

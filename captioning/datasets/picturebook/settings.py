@@ -1,4 +1,4 @@
-"""The six places of the picture book: where things may stand, float or fly, and how each page is painted.
+"""The six places of the picture book: where things may stand or float, and how each is painted.
 
 All coordinates are page units: the page is 128 units wide and high, whatever its size in pixels,
 and y grows downwards.
@@ -56,8 +56,10 @@ def draw_setting(setting: str, rng: random.Random, size: int) -> Image.Image:
         setting (str): a key of `ZONES`.
         rng (random.Random): chooses the time of day, the tints and where the scenery is.
         size (int): width and height in pixels.
+
     Returns:
         Image.Image: RGB, size x size.
+
     Raises:
         ValueError: unknown setting.
     """
@@ -140,7 +142,7 @@ def _snow(canvas: Canvas, rng: random.Random) -> None:
 
 def _street(canvas: Canvas, rng: random.Random) -> None:
     time = _sky(canvas, rng, 80, "day", "morning", "evening")
-    scenery.sun(canvas, rng.uniform(14, 114), rng.uniform(10, 18), 7, time)
+    scenery.sun(canvas, rng.uniform(14, 114), rng.uniform(8, 13), 6, time)
     for _ in range(rng.randint(0, 2)):
         scenery.cloud(canvas, rng.uniform(6, 122), rng.uniform(6, 24), rng.uniform(4, 7))
     townscape.facades(canvas, rng, 84)

@@ -1,4 +1,4 @@
-"""Scenery made by people: the street, the living room and the harbour at night, without categories."""
+"""Scenery made by people: the street, the living room and the harbour at night."""
 
 from __future__ import annotations
 

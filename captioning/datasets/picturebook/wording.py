@@ -1,4 +1,4 @@
-"""From records to phrases: noun phrases, verb forms, places. All truths about one thing, none about two."""
+"""From records to phrases about one thing: noun phrases, verb forms, places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from captioning.datasets.picturebook.lexicon import (
+from captioning.datasets.picturebook.phrases import PLACES, STATE_VERBS
+from captioning.datasets.picturebook.scene import SUPERCATEGORIES, Entity, Scene
+from captioning.datasets.picturebook.words import (
     CLOTHES,
     COLOUR_WORDS,
     NOUNS,
@@ -16,8 +18,6 @@ from captioning.datasets.picturebook.lexicon import (
     VAGUE_NOUNS,
     plural_of,
 )
-from captioning.datasets.picturebook.phrases import PLACES, STATE_VERBS
-from captioning.datasets.picturebook.scene import SUPERCATEGORIES, Entity, Scene
 
 PEOPLE = SUPERCATEGORIES["person"]
 ANIMALS = SUPERCATEGORIES["animal"]
@@ -33,7 +33,8 @@ class Style:
 
     Args:
         colour (bool): say its colour.
-        look (bool): say its size and what its pose or variant looks like, where there is a word for it.
+        look (bool): say its size and what its pose or variant looks like, where there is a word for
+            it.
         vague (bool): an animal, a vehicle ... instead of the category.
         exact (bool): say how many with a number, also for one.
         definite (bool): "the dog" instead of "a dog".
@@ -90,7 +91,7 @@ class Phrase:
 
 
 def pick(rng: random.Random, options: Iterable[tuple]) -> tuple:
-    """One of the options by weight, which is the last item of each; ValueError when there are none."""
+    """One of the options by weight, the last item of each; ValueError when there are none."""
     options = [option for option in options if option[-1] > 0]
     if not options:
         raise ValueError("options: none received, at least one with a weight above 0 expected")
@@ -133,7 +134,7 @@ def finite_form(verb: str, plural: bool) -> str:
 
 
 def is_airborne(scene: Scene, entity: Entity) -> bool:
-    """Whether a thing is up in the air: planes, balloons, flying birds and kites that nothing holds down."""
+    """Whether a thing is up in the air: planes, balloons, kites, flying birds."""
     held = any(
         (r.subject == entity.entity_id and r.predicate in ("on", "sitting on"))
         or (r.object == entity.entity_id and r.predicate in ("holding", "riding", "sitting on"))
@@ -208,26 +209,28 @@ def place(
     return pick_word(rng, (*places["land"], *places["any"]) if grounded else places["any"])
 
 
-def _noun(entity: Entity, vague: bool, rng: random.Random) -> tuple[str, str]:
+def _noun(entity: Entity, style: Style, rng: random.Random) -> tuple[str, str]:
     """A name of a thing, singular and plural."""
-    if vague:
-        nouns = [
-            n for members, group in VAGUE_NOUNS.items() if entity.category in members for n in group
-        ]
-    else:
-        nouns = [
-            noun
-            for noun in NOUNS[entity.category]
-            if noun.pose in ("", entity.pose) and (not noun.sizes or entity.size in noun.sizes)
-        ]
+    adjectives = entity.category not in PEOPLE and (style.colour or style.look)
+    vague = [
+        n for members, group in VAGUE_NOUNS.items() if entity.category in members for n in group
+    ]
+    nouns = [
+        noun
+        for noun in NOUNS[entity.category]
+        if noun.pose in ("", entity.pose)
+        and (not noun.sizes or entity.size in noun.sizes)
+        and not (adjectives and noun.singular.startswith("little"))
+    ]
+    nouns = vague if vague and style.vague else nouns
     noun, _ = pick(rng, [(noun, noun.weight) for noun in nouns])
     return noun.singular, plural_of(noun)
 
 
 def _size_word(entity: Entity, rng: random.Random) -> str:
     options = SIZE_WORDS[entity.size]
-    if entity.category in PEOPLE:
-        options = tuple(option for option in options if option[0] in ("small", "little", "big"))
+    if entity.category in PEOPLE and options:
+        options = (("tall", 1),) if entity.size == "large" else options[:2]
     return pick_word(rng, options) if options else ""
 
 
@@ -238,7 +241,8 @@ def _dressed(entity: Entity, colour: str, rng: random.Random) -> str:
     form = pick_word(
         rng, (("in {g}", 6), ("wearing {g}", 5), ("dressed in {c}", 1.5), ("in {c}", 2))
     )
-    return form.format(g=garment, c=colour)
+    plain = colour if colour.isalpha() else COLOUR_WORDS[entity.colour][0][0]  # not "in snow-white"
+    return form.format(g=garment, c=plain)
 
 
 def _amount(entity: Entity, text: str, style: Style, rng: random.Random) -> str:
@@ -269,7 +273,7 @@ def noun_phrase(scene: Scene, entity: Entity, style: Style, rng: random.Random) 
         style (Style): how much to say.
         rng (random.Random): source of chance.
     """
-    singular, plural = _noun(entity, style.vague, rng)
+    singular, plural = _noun(entity, style, rng)
     noun = plural if entity.count > 1 else singular
     before, after = [], ""
     if style.look:
@@ -288,5 +292,8 @@ def noun_phrase(scene: Scene, entity: Entity, style: Style, rng: random.Random) 
             after = f" painted {colour}"
         else:
             before.append(colour)
+    if "wooden" in before:  # after the colour
+        before.remove("wooden")
+        before.append("wooden")
     text = _amount(entity, " ".join([*before, noun]), style, rng)
     return Phrase(text + after, f"the {noun}", entity.count > 1, entity)

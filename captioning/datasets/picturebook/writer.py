@@ -1,4 +1,4 @@
-"""Writes the picture book as a data-set folder: images, captions, instances, scenes, FineCapEval table.
+"""Writes the picture book as a data-set folder: images, captions, instances, scenes, phrases.
 
 The folder is written under another name beside its place and renamed at the end, so whoever finds
 it finds all of it.
@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -65,8 +67,10 @@ def write_picturebook(
         workers (int | None): processes; None for one per core, at most 8.
         progress (bool): whether to show a bar on stderr.
         overwrite (bool): whether an existing picture book at `output` is replaced.
+
     Returns:
         dict: what `info.json` holds.
+
     Raises:
         ValueError: a count or size out of range.
         FileExistsError: `output` exists and is not to be, or must not be, replaced.
@@ -83,7 +87,9 @@ def write_picturebook(
             (folder / "images").mkdir()
             (folder / "annotations").mkdir()
             task = partial(_draw_page, folder=folder, seed=seed, image_size=image_size)
-            with tqdm(total=len(jobs), unit="pictures", desc="picture book", disable=not progress) as bar:
+            with tqdm(
+                total=len(jobs), unit="pictures", desc="picture book", disable=not progress
+            ) as bar:
                 pages: dict[str, list[Page]] = {split: [] for split in counts}
                 for (split, _), page in zip(jobs, _run(task, jobs, workers), strict=True):
                     pages[split].append(page)
@@ -94,7 +100,7 @@ def write_picturebook(
             _move_into_place(folder, output)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"could not write the picture book to {output}: {reason}") from error
+        raise OSError(f"could not write the picture book to {output}: {reason}") from error
     return info
 
 
@@ -114,7 +120,9 @@ def _check_output(output: Path, overwrite: bool) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not overwrite:
-        raise FileExistsError(f"{output} exists already; choose another folder or allow overwriting")
+        raise FileExistsError(
+            f"{output} exists already; choose another folder or allow overwriting"
+        )
     try:
         name = json.loads((output / "info.json").read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -147,11 +155,24 @@ def _run(task: partial, jobs: list[tuple[str, int]], workers: int) -> Iterator[P
         yield from map(task, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, -(-len(jobs) // CHUNK)), mp_context=context)
+    workers = min(workers, -(-len(jobs) // CHUNK))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         yield from pool.map(task, jobs, chunksize=CHUNK)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end when that has ended, however it did."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = multiprocessing.parent_process()
+
+    def follow() -> None:
+        main.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 # --- files -------------------------------------------------------------------------------------
