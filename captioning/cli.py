@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.config import Experiment, GenerationConfig, from_dict, walk
+from captioning.config import Experiment, EyesConfig, GenerationConfig, from_dict, walk
 
 
 class UsageError(ValueError):
@@ -93,23 +93,22 @@ def train_parser() -> ArgumentParser:
     return parser
 
 
-def experiment_of(arguments: Namespace) -> Experiment:
-    """The experiment that flags and recipe describe.
+def _checked(config_class: type, record: dict[str, Any]) -> Any:
+    """A config from parsed flags.
 
     Raises:
         UsageError: a value is out of range.
     """
-    record = arguments.as_dict()
-    known = asdict(Experiment())
     try:
-        return from_dict(Experiment, {name: record[name] for name in known})
+        return from_dict(config_class, record)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
 def run_train(arguments: Namespace) -> int:
     """Train, and print the best validation scores."""
-    experiment = experiment_of(arguments)
+    record = arguments.as_dict()
+    experiment = _checked(Experiment, {name: record[name] for name in asdict(Experiment())})
     from captioning.training.cross_entropy import train
 
     captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
@@ -120,6 +119,25 @@ def run_train(arguments: Namespace) -> int:
         score = record["validation"]["CIDEr"]
         print(f"best epoch {record['epoch']}: validation CIDEr {score:.3f}")
         print(f"next: python -m captioning caption --model {experiment.output} PHOTO.jpg")
+    return 0
+
+
+def eyes_parser() -> ArgumentParser:
+    """Flags of `train-eyes`."""
+    parser = _parser("Teach a CNN to name objects and colours of drawn pictures (no captions).")
+    parser.add_argument("--config", action="config", help="recipe: recipes/picturebook_eyes.yaml")
+    parser.add_class_arguments(EyesConfig)
+    _explain(parser, EyesConfig())
+    return parser
+
+
+def run_eyes(arguments: Namespace) -> int:
+    """Train the eyes and print their scores."""
+    record = arguments.as_dict()
+    config = _checked(EyesConfig, {name: record[name] for name in asdict(EyesConfig())})
+    from captioning.training.eyes import train_eyes
+
+    print(json.dumps(train_eyes(config)))
     return 0
 
 
@@ -258,6 +276,7 @@ def run_demo(arguments: Namespace) -> int:
 COMMANDS = {
     "data": (data_parser, run_data),
     "train": (train_parser, run_train),
+    "train-eyes": (eyes_parser, run_eyes),
     "evaluate": (evaluate_parser, run_evaluate),
     "caption": (caption_parser, run_caption),
     "score": (score_parser, run_score),
@@ -267,7 +286,7 @@ COMMANDS = {
 
 def usage() -> str:
     """The text of `--help` without a command."""
-    lines = [f"  {name:<10}{make().description}" for name, (make, _) in COMMANDS.items()]
+    lines = [f"  {name:<12}{make().description}" for name, (make, _) in COMMANDS.items()]
     return "\n".join(
         ["usage: python -m captioning COMMAND [--flags]", "", "commands:", *lines, ""]
         + ["`python -m captioning COMMAND --help` lists the flags of a command."]

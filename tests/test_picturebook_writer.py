@@ -125,6 +125,7 @@ def test_caption_phrases_by_hand():
     }
     phrases = caption_phrases(scene, "Here is a dog on the grass.")
     assert phrases["background"] == ["grass"]
+    assert phrases["relation"] == ["under"]  # "on" is about the place, so the scene's word is taken
 
 
 def test_existing_folder_is_refused(book, tmp_path):

@@ -24,7 +24,7 @@ from captioning.evaluation.ngrams import (
     count_ngrams,
 )
 
-SIGMA = 5.0  # spread of the length penalty, in words
+SIGMA = 6.0  # spread of the length penalty, in words
 SCALE = 10.0
 
 

@@ -41,9 +41,7 @@ from vocabulary import tokenize
 _INVERSES = {"left of": "right of", "right of": "left of", "above": "under", "under": "above"}
 _BESIDE = ("left of", "right of", "in front of", "holding", "riding", "sitting on")
 _STACKED = ("on", "under", "in front of", "holding", "riding", "sitting on")
-_PRONOUNS = ("it", "them", "him", "her")
-_PEOPLE_STACKED = ("on", "under", "in front of", "holding", "riding", "sitting on")
-_PRONOUNS = ("him", "her")
+_PRONOUNS = ("it", "them", "him", "her")  # the last two of people
 _BREAKS = ("while", "where", "as", "but")
 _FINITE = frozenset(
     "is are stands stand sits sit waits wait poses pose walks walk strolls stroll wanders wander"
@@ -144,16 +142,15 @@ def _arguments(
     """What stands before and after the relation phrase `spans[index]`, as far as it can be read."""
     span, start = spans[index], _clause_start(tokens, spans, index)
     before = [m for m in mentions if start <= m.start and m.end <= span.start]
-    if span.end < len(tokens) and tokens[span.end] in _PRONOUNS and before:
-        earlier = [m for m in mentions if m.end <= before[-1].start]
-        if tokens[span.end] in _PEOPLE_PRONOUNS:
-            earlier = [m for m in earlier if set(m.members) <= {"girl", "boy"}]
-        after_pronoun = spans[index + 2].kind if index + 2 < len(spans) else "word"
-        if after_pronoun not in ("noun", "colour", "adjective") or tokens[span.end] != "her":
-            return before[-1], earlier[-1] if earlier else None
     thing = next((m for m in mentions if m.start == span.end), None)
     if thing is None:
-        return None, None
+        pronoun = tokens[span.end] if span.end < len(tokens) else ""
+        if pronoun not in _PRONOUNS or not before:
+            return None, None
+        earlier = [m for m in mentions if m.end <= before[-1].start]
+        if pronoun in _PRONOUNS[2:]:
+            earlier = [m for m in earlier if set(m.members) <= {"girl", "boy"}]
+        return before[-1], earlier[-1] if earlier else None
     if not before:
         following = [m for m in mentions if m.start >= thing.end]
         return (following[0] if following else None), thing

@@ -17,7 +17,7 @@ import json
 import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,36 +29,16 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from captioning.bundle import pick_device, write_atomically
-from captioning.config import setting
+from captioning.config import EyesConfig
 from captioning.datasets.picturebook.pictures import iterate_pictures
 from captioning.datasets.picturebook.scene import CATEGORIES, COLOURS, SETTINGS, Scene
+from captioning.training.memory import keep_freed_memory
 from data_loader import IMAGENET_MEAN, IMAGENET_STD
 from model import EncoderCNN
 
 PAIRS = tuple((category, colour) for category in CATEGORIES for colour in COLOURS)
 NUM_LABELS = len(CATEGORIES) + len(PAIRS) + len(SETTINGS)
 SHARPNESS = 5.0  # of the soft maximum: 0 is the mean of the votes, large is the highest vote
-
-
-@dataclass
-class EyesConfig:
-    """How the eyes are trained."""
-
-    output: str = setting("models/picturebook_eyes", "folder of the weights")
-    backbone: str = setting("resnet18", "torchvision network")
-    cut: str = setting("layer3", "last block kept")
-    num_pictures: int = setting(12000, "drawn pictures to learn from", 1)
-    num_test_pictures: int = setting(600, "further pictures to check on", 1)
-    num_epochs: int = setting(12, "passes over them", 1)
-    batch_size: int = setting(64, "pictures a step", 1)
-    learning_rate: float = setting(2e-3, "step size", 1e-9, 10)
-    weight_decay: float = setting(0.01, "pull of all weights towards zero", 0, 1)
-    image_size: int = setting(128, "side of a picture in pixels", 32, 1024)
-    picture_seed: int = setting(1000, "seed of the pictures; not that of a picture book", 0)
-    seed: int = setting(0, "seed of weights and order", 0)
-    precision: str = setting("bf16", "bf16 or fp32", choices=("bf16", "fp32"))
-    device: str = setting("auto", "auto, cpu, cuda, ...")
-    workers: int = setting(2, "processes that draw", 1, 64)
 
 
 def labels_of(scene: Scene) -> Tensor:
@@ -157,6 +137,7 @@ def train_eyes(config: EyesConfig) -> dict[str, float]:
     Returns:
         dict[str, float]: scores on the further pictures.
     """
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     device = pick_device(config.device)
     pictures, labels = draw_pictures(config, config.num_pictures, 1)

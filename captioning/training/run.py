@@ -13,6 +13,7 @@ from torch import nn
 from captioning.bundle import Captioner, load_weights, pick_device, transforms_of
 from captioning.config import Experiment, GenerationConfig, validate
 from captioning.training.checkpoint import random_state, restore_random_state
+from captioning.training.memory import keep_freed_memory
 from captioning.training.schedules import check_schedule
 from data_loader import CaptionDataset, CaptionLoader, UnreadableImageError, read_annotations
 from vocabulary import Vocabulary
@@ -141,6 +142,7 @@ def prepare_run(experiment: Experiment) -> Run:
         FileNotFoundError, ValueError: data, weights or a setting; the message names it.
     """
     validate(experiment)
+    keep_freed_memory()
     device = pick_device(experiment.device)
     seed_everything(experiment.seed)
     settings, data = experiment.loader, experiment.data

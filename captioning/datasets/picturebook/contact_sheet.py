@@ -46,9 +46,9 @@ def contact_sheet(
     if rows < 1 or columns < 1:
         raise ValueError(f"rows is {rows} and columns is {columns}; expected at least 1 of each")
     pairs = _read_folder(Path(source), split) if isinstance(source, str | Path) else iter(source)
-    font = ImageFont.load_default(max(10, cell // 15))
+    font = ImageFont.load_default(max(10, cell // 17))
     line = round(font.size * 1.25)
-    text_height = 3 * line if captions else 0
+    text_height = 4 * line if captions else 0
     sheet = Image.new(
         "RGB",
         (columns * (cell + gap) + gap, rows * (cell + gap + text_height) + gap),
@@ -62,7 +62,7 @@ def contact_sheet(
         sheet.paste(image.convert("RGB").resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
         if captions and text:
             characters = max(8, int(cell / (font.size * 0.52)))
-            lines = textwrap.wrap(text, characters)[:2]
+            lines = textwrap.wrap(text, characters, max_lines=3, placeholder=" ...")
             for j, words in enumerate(lines):
                 pen.text((x, y + cell + 4 + j * line), words, INK, font)
     return sheet

@@ -58,10 +58,10 @@ _ATTEMPTS = 200
 
 BRIEF = Manner(colour=0.12, look=0.08, vague=0.12, place=0.35, extra=0.0)
 COLOURS = Manner(colour=0.97, look=0.25, vague=0.02, place=0.3, extra=0.25)
-RELATION = Manner(colour=0.35, look=0.12, vague=0.05, place=0.25, extra=0.5, exact=True, turn=2.0)
-SETTING_FIRST = Manner(colour=0.4, look=0.1, vague=0.04, place=0.0, extra=0.25)
+RELATION = Manner(colour=0.45, look=0.12, vague=0.05, place=0.25, extra=0.5, exact=True, turn=2.0)
+SETTING_FIRST = Manner(colour=0.5, look=0.1, vague=0.04, place=0.0, extra=0.25)
 COUNTING = Manner(
-    colour=0.35, look=0.08, vague=0.03, place=0.45, extra=0.3, exact=True, numbers=0.75
+    colour=0.45, look=0.08, vague=0.03, place=0.45, extra=0.3, exact=True, numbers=0.75
 )
 DETAILED = Manner(colour=1.0, look=0.5, vague=0.0, place=0.0, extra=1.0, exact=True)
 
@@ -196,8 +196,8 @@ def finecap_row(scene: Scene, rng: random.Random) -> dict[str, str]:
 
     Returns:
         dict: `caption`; `background`, two phrases for the setting; `object`, one phrase for each
-        entity with number and colour ("two white rabbits"); `relation`, one phrase for each relation
-        ("dog chasing rabbits").
+        entity with number and colour ("two white rabbits"); `relation`, one phrase for each
+        relation ("dog chasing rabbits").
     """
     clause = make_clause(scene, DETAILED, rng, "whole")
     named = {phrase.entity.entity_id: phrase for phrase in clause.named}

@@ -27,7 +27,9 @@ HEIGHTS: dict[str, float] = {
 SIZE_FACTOR = {"small": 0.8, "medium": 1.0, "large": 1.22}
 MARGIN = 2.5  # page units kept free along the edges
 MIN_FLYER = 17.0
+STAGGER = 3.0  # page units that copies in the sky are higher or lower than their middle
 START_SCALE = 1.15  # of everything on a page with room to spare
+MIN_SCALE = 0.2
 TALLEST = 84.0
 MEASURE = 120  # height in pixels at which sprites are measured
 
@@ -136,13 +138,14 @@ def lay_out(scene: Scene, rng: random.Random) -> Layout:
         Layout: the pieces, nothing cut off by the edges of the page.
     """
     scale = START_SCALE
-    for _ in range(12):
-        builder = _Builder(scene, rng, scale)
-        clusters = builder.clusters()
+    while True:
+        clusters = _Builder(scene, rng, scale).clusters()
         need = _pack(clusters, rng)
         if need <= 1.0:
             break
-        scale *= min(0.97, 1 / need)
+        scale *= min(0.96, 1 / need)
+        if scale < MIN_SCALE:
+            raise RuntimeError(f"no layout found for {scene}")
     clusters.sort(key=lambda cluster: cluster.bounds()[3])
     return Layout(
         [piece for cluster in clusters for piece in cluster.pieces],
@@ -229,7 +232,7 @@ class _Builder:
         for i, piece in enumerate(pieces):
             piece.x = x + piece.width / 2
             x += piece.width * 0.96 + 1.0
-            step = (4.0 if flies else 1.6) * (1 if i % 2 else -1) if entity.count > 1 else 0.0
+            step = (STAGGER if flies else 1.6) * (1 if i % 2 else -1) if entity.count > 1 else 0.0
             piece.bottom, piece.ground = min(bottom + step, PAGE - MARGIN), ground
         return sorted(pieces, key=lambda piece: piece.bottom)
 
@@ -267,7 +270,8 @@ class _Builder:
         if predicate == "above":
             top = cluster.bounds()[1]
             room = top - MARGIN - 3
-            height = max(MIN_FLYER * self.scale, min(self.height(entity), room * 0.9))
+            limit = 0.9 * (room - (2 * STAGGER if entity.count > 1 else 0.0))
+            height = max(MIN_FLYER * self.scale, min(self.height(entity), limit))
             pieces = self.row(entity, height=height)
             high = Cluster(pieces)
             lowest = top - 3 - (high.bounds()[3] - pieces[0].bottom)

@@ -11,12 +11,13 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from captioning.datasets.picturebook.lexicon import find_mentions, read_spans
+from captioning.datasets.picturebook.lexicon import Mention, Span, find_mentions, read_spans
 from captioning.datasets.picturebook.scene import Scene
 from vocabulary import tokenize
 
 COLUMNS = ("image", "caption", "background", "object", "relation")
 SEPARATOR = "\\;"
+BEFORE_NOUNS = ("article", "adjective", "colour", "number")
 ARTICLES = ("a", "an", "the", "another", "this", "that", "its", "his", "her", "their")
 
 
@@ -36,9 +37,14 @@ def caption_phrases(scene: Scene, caption: str) -> dict[str, list[str]]:
     def words(start: int, end: int) -> str:
         return " ".join(token for token in tokens[start:end] if token not in ARTICLES)
 
-    objects = [words(m.start, m.end) for m in find_mentions(tokens, spans)]
+    mentions = find_mentions(tokens, spans)
+    objects = [words(m.start, m.end) for m in mentions]
     background = [words(s.start, s.end) for s in spans if s.kind == "setting"]
-    relations = [words(s.start, s.end) for s in spans if s.kind in ("relation", "side")]
+    relations = [
+        words(span.start, span.end)
+        for i, span in enumerate(spans)
+        if span.kind == "side" or (span.kind == "relation" and _relates(i, spans, mentions))
+    ]
     main = scene.relations[0]
     subject = scene.entities[main.subject]
     return {
@@ -46,6 +52,15 @@ def caption_phrases(scene: Scene, caption: str) -> dict[str, list[str]]:
         "object": _unique(objects) or [f"{subject.colour} {subject.category}"],
         "relation": _unique(relations) or [main.predicate],
     }
+
+
+def _relates(index: int, spans: list[Span], mentions: list[Mention]) -> bool:
+    """Whether a relation word is followed by a thing: "on the table", not "on a snowy day"."""
+    start = spans[index].start
+    if any(mention.start <= start < mention.end for mention in mentions):
+        return False
+    after = (span.kind for span in spans[index + 1 :])
+    return next((kind for kind in after if kind not in BEFORE_NOUNS), "") == "noun"
 
 
 def _unique(phrases: Iterable[str]) -> list[str]:

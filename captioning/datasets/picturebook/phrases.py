@@ -54,10 +54,10 @@ RELATION_PHRASES: dict[str, tuple[str, bool]] = {
 
 # How describers say a relation (X ... Y) and its inverse (Y ... X).
 RELATION_WORDS: dict[str, Weighted] = {
-    "left of": (("to the left of", 9), ("left of", 3), ("on the left of", 2),
+    "left of": (("to the left of", 14), ("left of", 3), ("on the left of", 2),
                 ("on the left side of", 1), ("on the left-hand side of", 0.4), ("next to", 2),
                 ("beside", 1.2), ("near", 0.8), ("close to", 0.4), ("alongside", 0.3)),
-    "right of": (("to the right of", 9), ("right of", 3), ("on the right of", 2),
+    "right of": (("to the right of", 14), ("right of", 3), ("on the right of", 2),
                  ("on the right side of", 1), ("on the right-hand side of", 0.4), ("next to", 2),
                  ("beside", 1.2), ("near", 0.8), ("close to", 0.4), ("alongside", 0.3)),
     "on": (("on", 10), ("on top of", 3), ("upon", 0.4), ("atop", 0.4)),

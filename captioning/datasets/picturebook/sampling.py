@@ -97,7 +97,7 @@ PREDICATE_WEIGHTS: dict[str, float] = {
     "chasing": 10,
     "flying": 7,
     "riding": 9,
-    "sitting on": 9,
+    "sitting on": 11,
 }
 # Categories with few roles are asked for more often in the roles they have.
 CATEGORY_WEIGHTS: dict[str, float] = {
@@ -106,13 +106,13 @@ CATEGORY_WEIGHTS: dict[str, float] = {
     "cat": 0.9,
     "bird": 0.7,
     "car": 1.1,
-    "bus": 1.7,
-    "boat": 2.0,
+    "bus": 2.5,
+    "boat": 2.2,
     "house": 1.8,
     "lighthouse": 3.5,
-    "plane": 1.3,
+    "plane": 1.5,
     "kite": 1.3,
-    "balloon": 1.3,
+    "balloon": 1.5,
     "rabbit": 1.1,
 }
 CONVERSE = {"left of": "right of", "right of": "left of", "above": "under", "under": "above"}
@@ -126,7 +126,8 @@ ROOM: dict[str, float] = {
     **dict.fromkeys(("horse", "bicycle", "house", "boat"), 48),
     **dict.fromkeys(("car", "plane", "table"), 50),
     **dict.fromkeys(("bus",), 62),
-    **dict.fromkeys(("lighthouse", "kite", "balloon"), 30),
+    **dict.fromkeys(("kite", "balloon"), 30),
+    "lighthouse": 42,
 }
 MAX_ROOM = 116.0
 SIZE_FACTOR = {"small": 0.8, "medium": 1.0, "large": 1.22}
@@ -312,7 +313,9 @@ def _ground_room(scene: Scene) -> float:
         stacked = entity.entity_id == main.subject and main.predicate in (
             *("on", "under", "riding", "sitting on", "holding", "above", "in front of"),
         )
-        if not stacked and not _is_airborne(entity):
+        if _is_airborne(entity):
+            total += 0.35 * _room(entity)
+        elif not stacked:
             total += _room(entity)
     return total + (14 if main.predicate in ("holding", "in front of", "flying") else 0)
 
