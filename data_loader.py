@@ -14,6 +14,9 @@ import contextlib
 import io
 import json
 import random
+import re
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +29,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from vocabulary import PAD_IDX, Vocabulary, tokenize
+from vocabulary import PAD_IDX, Vocabulary
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "MPO")
-MAX_PIXELS = 100_000_000  # larger pictures are refused before they are decoded
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # MPO comes with JPEG
+MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded
+MAX_RATIO = 200  # of the sides: a thinner strip would grow beyond all bounds when it is resized
+_SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost, right-hand; not bright
 
 
 class UnreadableImageError(ValueError):
@@ -50,52 +55,47 @@ def open_image(source: str | Path | BinaryIO, name: str = "") -> Image.Image:
     Raises:
         UnreadableImageError: missing, empty, truncated, too large, or not a picture.
     """
-    name = name or str(source)
     try:
-        with Image.open(source, formats=IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise UnreadableImageError(f"{name}: {size} pixels, at most {MAX_PIXELS:,} allowed")
+        with warnings.catch_warnings(action="ignore"), Image.open(source, "r", FORMATS) as image:
+            size, sides = f"{image.width} x {image.height} pixels", sorted(image.size)
+            if sides[0] * sides[1] > MAX_PIXELS:
+                raise UnreadableImageError(f"{size}, at most {MAX_PIXELS:,} in all allowed")
+            if sides[1] > sides[0] * MAX_RATIO:
+                raise UnreadableImageError(f"{size}, sides of at most 1 to {MAX_RATIO} allowed")
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except UnreadableImageError:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise UnreadableImageError(f"{name}: a folder, not a picture") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImageError(f"{name}: not a picture ({_content(source)})") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"{name}: more than {MAX_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what damaged files raise
-        raise UnreadableImageError(f"{name}: damaged or truncated picture ({error})") from error
+            return to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # a damaged file can make Pillow raise nearly anything
+        raise UnreadableImageError(f"{name or source}: {_reason(error, source)}") from error
 
 
-def _content(source: str | Path | BinaryIO) -> str:
-    """Two words on what a file that is no picture holds."""
-    if isinstance(source, str | Path):
-        return "empty file" if Path(source).stat().st_size == 0 else "content of no known format"
-    return "content of no known format"
+def _reason(error: Exception, source: str | Path | BinaryIO) -> str:
+    """In a few words, why a file is no picture."""
+    if isinstance(error, UnreadableImageError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
+    if isinstance(error, OSError) and error.strerror:  # missing, a folder, no permission
+        return error.strerror.lower()
+    if isinstance(error, UnidentifiedImageError):
+        empty = isinstance(source, str | Path) and Path(source).stat().st_size == 0
+        return f"not a picture ({'empty file' if empty else 'content of no known format'})"
+    return f"damaged or truncated picture ({error})"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16 bits and more: rescale to 8
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB with 8 bits a colour: 16 bits are rescaled, transparency is laid over white."""
+    if image.mode.startswith(("I", "F")):
         values = image.convert("F")
         low, high = values.getextrema()
         tops = [65535] if image.mode.startswith("I;16") else [1, 255, 65535]
-        top = next((top for top in tops if high <= top), high)
-        low = min(low, 0)
+        top, low = next((top for top in tops if high <= top), high), min(low, 0)
         scale = 255 / (top - low)
-        image = values.point(lambda value: value * scale - low * scale).convert("L")
+        image = values.point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+        image.info.pop("transparency", None)  # a value of the 16 bits
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-# ------------------------------------------------------------------------------------- transforms
 
 
 def _to_tensor() -> list:
@@ -103,9 +103,13 @@ def _to_tensor() -> list:
     return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), normalise]
 
 
-def _resize(size: int, fit: str) -> v2.Transform:
+def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
     if fit not in ("stretch", "crop"):
         raise ValueError(f"fit: {fit!r} received, 'stretch' or 'crop' expected")
+    if 0 < resize_size < image_size:
+        allowed = f"0 or at least image_size ({image_size})"
+        raise ValueError(f"resize_size: {resize_size} received, {allowed} expected")
+    size = resize_size or round(image_size * 256 / 224)
     return v2.Resize((size, size) if fit == "stretch" else size, antialias=True)
 
 
@@ -121,7 +125,7 @@ def train_transform(
         fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square.
         flip (bool): mirror every second picture.
     """
-    steps = [_resize(resize_size or round(image_size * 256 / 224), fit), v2.RandomCrop(image_size)]
+    steps = [_resize(image_size, resize_size, fit), v2.RandomCrop(image_size)]
     return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if flip else []), *_to_tensor()])
 
 
@@ -132,12 +136,9 @@ def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop
     the shorter side to `resize_size` and takes the middle.
     """
     if fit == "stretch":
-        return v2.Compose([_resize(image_size, fit), *_to_tensor()])
-    shorter = resize_size or round(image_size * 256 / 224)
-    return v2.Compose([_resize(shorter, fit), v2.CenterCrop(image_size), *_to_tensor()])
-
-
-# ---------------------------------------------------------------------------------------- data set
+        return v2.Compose([_resize(image_size, image_size, fit), *_to_tensor()])
+    steps = [_resize(image_size, resize_size, fit), v2.CenterCrop(image_size)]
+    return v2.Compose([*steps, *_to_tensor()])
 
 
 class Item(NamedTuple):
@@ -159,7 +160,7 @@ class Batch:
         token_mask (Tensor): (N, T) bool, True = a word, `<start>` or `<end>`, not `<pad>`.
         image_ids (list[int]): B ids of the annotation file.
         references (list[list[list[int]]]): all captions of each picture, as ids.
-        skipped (list[str]): messages about pictures of this batch that could not be read.
+        skipped (list[str]): messages about pictures that could not be read and are left out.
     """
 
     images: Tensor | None
@@ -175,10 +176,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on another device."""
-        names = ("images", "features", "captions", "token_mask")
-        tensors = {name: getattr(self, name) for name in names}
-        moved = {k: v.to(device, non_blocking=True) for k, v in tensors.items() if v is not None}
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{k: v.to(device, non_blocking=True) for k, v in tensors.items()})
 
 
 def read_annotations(data: str | Path, split: str, file: str | Path = "") -> COCO:
@@ -195,19 +194,37 @@ def read_annotations(data: str | Path, split: str, file: str | Path = "") -> COC
     """
     folder = Path(data) / "annotations"
     paths = [folder / f"captions_{split}.json", folder / f"images_{split}.json"]
-    paths = [Path(file)] if file else paths
-    path = next((p for p in paths if p.is_file()), None)
+    path = next((p for p in ([Path(file)] if file else paths) if p.is_file()), None)
     if path is None:
         found = sorted(p.stem.removeprefix("captions_") for p in folder.glob("captions_*.json"))
-        raise FileNotFoundError(f"{paths[0]}: no such file (splits found there: {found or 'none'})")
+        there = "" if file else f" (splits found there: {found or 'none'})"
+        raise FileNotFoundError(f"{file or paths[0]}: no such file{there}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it reads
             coco = COCO(str(path))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AssertionError) as error:
         raise ValueError(f"{path}: not a COCO annotation file ({error!r})") from error
-    if not coco.imgs:
-        raise ValueError(f"{path}: no images in it, at least one expected")
+    if problem := next(_problems(coco), ""):
+        raise ValueError(f"{path}: {problem}")
     return coco
+
+
+def _problems(coco: COCO) -> Iterator[str]:
+    """What is wrong with the entries of a COCO caption file."""
+    images, captions = coco.dataset.get("images", []), coco.dataset.get("annotations", [])
+    if not images:
+        yield "no images in it, at least one expected"
+    for kind, entries in (("image", images), ("annotation", captions)):
+        ids = Counter(entry["id"] for entry in entries)
+        yield from (f"{kind} id {i!r} appears {n} times" for i, n in ids.items() if n > 1)
+    for image in images:
+        if not isinstance(name := image.get("file_name"), str):
+            yield f"image {image['id']!r}: file_name {name!r} found, text expected"
+    for one in captions:
+        if not isinstance(caption := one.get("caption"), str):
+            yield f"annotation {one['id']!r}: caption {caption!r} found, text expected"
+        if one["image_id"] not in coco.imgs:
+            yield f"annotation {one['id']!r}: image_id {one['image_id']!r} is not among the images"
 
 
 class CaptionDataset(Dataset):
@@ -246,9 +263,11 @@ class CaptionDataset(Dataset):
         self.transform, self.sided_transform, self.seed = transform, sided_transform, seed
         self.image_ids = sorted(coco.imgs)[: max_pictures or None]
         self.file_names = [coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
-        self.texts = [[a["caption"] for a in coco.imgToAnns.get(i, [])] for i in self.image_ids]
+        written = [[a["caption"] for a in coco.imgToAnns.get(i, [])] for i in self.image_ids]
+        self.texts = [[t for t in some if re.search(r"\w", t)] for some in written]
+        self.num_wordless = sum(map(len, written)) - sum(map(len, self.texts))  # left out
         self.captions = [[vocabulary.encode(t, max_length) for t in some] for some in self.texts]
-        self.sided = [any({"left", "right"} & {*tokenize(t)} for t in some) for some in self.texts]
+        self.sided = [any(map(_SIDED.search, some)) for some in self.texts]
         self.views: list[Tensor] = []
 
     def __len__(self) -> int:
@@ -267,7 +286,7 @@ class CaptionDataset(Dataset):
             return item, str(error)
         sided = self.sided_transform is not None and self.sided[item.image]
         with torch.random.fork_rng(devices=[]):  # the same crop for any number of workers
-            torch.manual_seed(_mix(self.seed, item.epoch, item.image))
+            torch.default_generator.manual_seed(_mix(self.seed, item.epoch, item.image))
             return item, (self.sided_transform if sided else self.transform)(image)
 
     def collate(self, items: Sequence[tuple[Item, Tensor | str]]) -> Batch:
@@ -294,24 +313,21 @@ def _mix(*numbers: int) -> int:
     return random.Random(repr(numbers)).getrandbits(62)
 
 
-# ----------------------------------------------------------------------------------------- batches
-
-
 def padded_batches(
     captions: Sequence[Sequence], batch_size: int, captions_per_image: int, seed: int, epoch: int
 ) -> list[list[Item]]:
     """Every picture once, in random order, with `captions_per_image` of its captions each.
 
-    A picture with fewer captions repeats some; one without any is left out.
+    A picture with fewer captions repeats some of them; one without any is left out.
     """
     rng = random.Random(_mix(seed, epoch))
     order = [image for image, some in enumerate(captions) if some]
     rng.shuffle(order)
     items = []
     for image in order:
-        choice, count = range(len(captions[image])), captions_per_image
-        enough = len(choice) >= count
-        picked = rng.sample(choice, count) if enough else rng.choices(choice, k=count)
+        number, picked = len(captions[image]), []
+        while (missing := captions_per_image - len(picked)) > 0:
+            picked += rng.sample(range(number), min(number, missing))
         items.append(Item(image, tuple(picked), epoch))
     return [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
 
@@ -341,7 +357,6 @@ class CaptionLoader:
         batch_size (int): pictures (padded) or captions (length) a batch, >= 1.
         captions_per_image (int): S, captions of a picture in one batch (padded only), >= 1.
         batching (str): "padded" or "length".
-        shuffle (bool): False reads the pictures once in order, without captions being drawn.
         num_workers (int): processes that read pictures; 0 reads them in this one.
         seed (int): seed of the order and of the captions drawn.
 
@@ -355,39 +370,31 @@ class CaptionLoader:
         batch_size: int = 32,
         captions_per_image: int = 5,
         batching: str = "padded",
-        shuffle: bool = True,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
         if batching not in ("padded", "length"):
             raise ValueError(f"batching: {batching!r} received, 'padded' or 'length' expected")
-        for name, number in (
-            ("batch_size", batch_size),
-            ("captions_per_image", captions_per_image),
-        ):
+        numbers = {"batch_size": batch_size, "captions_per_image": captions_per_image}
+        for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{name}: {number} received, 1 or more expected")
-        if shuffle and not any(dataset.captions):
+        if not any(dataset.captions):
             raise ValueError(f"split {dataset.split!r}: no captions, training needs some")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
-        self.captions_per_image, self.batching = captions_per_image, batching
-        self.shuffle, self.seed = shuffle, seed
+        self.captions_per_image, self.batching, self.seed = captions_per_image, batching, seed
         self.epoch, self.position = 0, 0
         self._batches = (-1, [])
 
     def batches(self) -> list[list[Item]]:
         """What the batches of the current epoch consist of."""
-        if not self.shuffle:
-            items = [Item(image, (), 0) for image in range(len(self.dataset))]
-            return [items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size)]
         if self._batches[0] != self.epoch:
-            captions, size = self.dataset.captions, self.batch_size
+            captions, size, chance = self.dataset.captions, self.batch_size, (self.seed, self.epoch)
             if self.batching == "length":
-                made = length_batches(captions, size, self.seed, self.epoch)
+                self._batches = self.epoch, length_batches(captions, size, *chance)
             else:
-                number = self.captions_per_image
-                made = padded_batches(captions, size, number, self.seed, self.epoch)
-            self._batches = (self.epoch, made)
+                made = padded_batches(captions, size, self.captions_per_image, *chance)
+                self._batches = self.epoch, made
         return self._batches[1]
 
     def __len__(self) -> int:

@@ -8,12 +8,12 @@ words, P regions, F feature size, V vocabulary size, E embedding, H hidden and A
 
 Source: O. Vinyals et al., "Show and Tell", CVPR 2015, section 3.1; K. Xu et al., "Show, Attend
 and Tell", ICML 2015, sections 3 and 4.
-Departures: the encoder can be cut, frozen or fine-tuned anywhere; dropout sits on the word
-vectors and before the output.
+Departures: the encoder can be cut and thawed anywhere; dropout on word vectors and output.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,13 +56,6 @@ class DecoderOutput(NamedTuple):
     attention_weights: Tensor | None = None
 
 
-def _blocks(backbone: str, weights) -> dict[str, nn.Module]:
-    """The convolutional blocks of a torchvision network in order, without the classifier."""
-    network = get_model(backbone, weights=weights)
-    body = network.features if hasattr(network, "features") else network
-    return {name: block for name, block in body.named_children() if name not in ("avgpool", "fc")}
-
-
 def grid_boxes(height: int, width: int) -> Tensor:
     """(height x width, 4) left, top, right, bottom of a grid's cells, row by row, in 0..1."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -76,16 +69,14 @@ class EncoderCNN(nn.Module):
     Args:
         backbone (str): resnet18, resnet34, resnet50, resnet101, resnet152 or mobilenet_v2.
         weights (str | dict | None): "imagenet" (torchvision's IMAGENET1K_V1, which torchvision
-            downloads once), a state dict with torchvision's names, or None for random weights.
-        cut (str): last block kept: "layer1".."layer4" of a ResNet, "0".."18" of mobilenet_v2;
-            "" keeps all.
+            downloads once), a state dict with torchvision's names, or None: random weights.
+        cut (str): last block kept, "layer1".."layer4" (resnet) or "0".."18" (mobilenet); "": all.
         trainable (str): "none", "all", or the first block that is trained ("layer3": layer3 on).
-        freeze_batch_norm (bool): True keeps all batch norms in eval mode, so that small batches do
-            not disturb their statistics; those of frozen blocks are in eval mode in any case.
+        freeze_batch_norm (bool): keep the batch norms of trained blocks in eval mode too, so that
+            small batches do not disturb their statistics.
 
     Raises:
-        ValueError: an argument has none of these values.
-        KeyError, RuntimeError: the state dict lacks a weight, or one has another size.
+        ValueError, KeyError, RuntimeError: another value; a state dict that does not fit.
     """
 
     def __init__(
@@ -97,14 +88,16 @@ class EncoderCNN(nn.Module):
         freeze_batch_norm: bool = True,
     ) -> None:
         super().__init__()
+        if isinstance(weights, str) and weights != "imagenet":
+            raise ValueError(f"weights: {weights!r} received, 'imagenet' or a state dict expected")
         imagenet = get_model_weights(backbone).IMAGENET1K_V1 if weights == "imagenet" else None
-        blocks = _blocks(backbone, imagenet)
-        names = list(blocks)
+        network = get_model(backbone, weights=imagenet)
+        blocks = dict(getattr(network, "features", network).named_children())
+        names = [name for name in blocks if name not in ("avgpool", "fc")]  # no classifier
         if cut not in ("", *names):
             raise ValueError(f"cut: {cut!r} received, one of {names} expected for {backbone}")
-        self.body = nn.Sequential()
-        for name in names[: names.index(cut) + 1] if cut else names:
-            self.body.add_module(name, blocks[name])
+        kept = names[: names.index(cut) + 1] if cut else names
+        self.body = nn.Sequential(OrderedDict((name, blocks[name]) for name in kept))
         if isinstance(weights, dict):
             given = {name.removeprefix("features."): value for name, value in weights.items()}
             self.body.load_state_dict({name: given[name] for name in self.body.state_dict()})
@@ -144,7 +137,7 @@ class EncoderCNN(nn.Module):
 def teacher_force(
     decoder: nn.Module, features: VisualFeatures, captions: Tensor, sampling_probability: float = 0
 ) -> DecoderOutput:
-    """Given words in, (N, T) -> logits of the words that follow, (N, T, V).
+    """The `forward` of both decoders: words given (N, T) -> logits of the next ones (N, T, V).
 
     With `sampling_probability` > 0 each word after the first is, with that probability, drawn from
     the decoder's own prediction, so that training meets the decoder's own mistakes.
@@ -208,11 +201,7 @@ class DecoderRNN(nn.Module):
         after = {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
         return self.output(self.dropout(outputs)), {"image": state["image"], "words": after}
 
-    def forward(
-        self, features: VisualFeatures, captions: Tensor, sampling_probability: float = 0
-    ) -> DecoderOutput:
-        """Inputs `captions[:, :-1]` (N, T) -> logits (N, T, V)."""
-        return teacher_force(self, features, captions, sampling_probability)
+    forward = teacher_force  # (features, captions[:, :-1]) -> logits (N, T, V)
 
 
 class Attention(nn.Module):
@@ -298,11 +287,7 @@ class DecoderWithAttention(nn.Module):
         after = {"hidden": hidden, "cell": cell, "attention_weights": torch.stack(weights, 1)}
         return logits, {"image": image, "words": after}
 
-    def forward(
-        self, features: VisualFeatures, captions: Tensor, sampling_probability: float = 0
-    ) -> DecoderOutput:
-        """Inputs `captions[:, :-1]` (N, T) -> logits (N, T, V), attention weights (N, T, P)."""
-        return teacher_force(self, features, captions, sampling_probability)
+    forward = teacher_force  # (features, captions[:, :-1]) -> logits (N, T, V), weights (N, T, P)
 
 
 def doubly_stochastic_penalty(attention_weights: Tensor, token_mask: Tensor) -> Tensor:

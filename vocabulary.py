@@ -223,6 +223,8 @@ class Vocabulary:
             raise ValueError(
                 f"vocabulary: a list 'words' that begins with {list(SPECIAL_WORDS)} expected"
             )
+        if strange := [word for word in words if not isinstance(word, str)]:
+            raise ValueError(f"vocabulary: word {strange[0]!r} found, text expected")
         vocabulary = cls(words[4:], record.get("min_count"))
         if record.get("hash") not in (None, vocabulary.content_hash):
             raise ValueError(

@@ -31,7 +31,7 @@ from captioning.config import (
 )
 from captioning.decoding.generation import Generation, generate
 from captioning.encoders.cnn import build_encoder
-from data_loader import eval_transform, open_image, train_transform
+from data_loader import eval_transform, open_image, to_rgb, train_transform
 from model import DecoderRNN, DecoderWithAttention, VisualFeatures
 from vocabulary import Vocabulary
 
@@ -185,6 +185,8 @@ class Captioner:
             list[list[Caption]]: B lists.
         """
         config = self.generation_config(**overrides)
+        if not pictures:
+            return []
         result, _ = self.generate(self.prepare(pictures), config)
         captions = self.to_captions(result)
         per_image = len(captions) // len(pictures)
@@ -215,7 +217,7 @@ class Captioner:
         """
         if isinstance(picture, str | Path | Image.Image):
             return self.caption([picture], **overrides)[0]
-        opened = [p if isinstance(p, Image.Image) else open_image(p) for p in picture]
+        opened = [to_rgb(p) if isinstance(p, Image.Image) else open_image(p) for p in picture]
         return [captions[0].text for captions in self.describe(opened, **overrides)]
 
     # ------------------------------------------------------------------------------ files
@@ -268,7 +270,10 @@ class Captioner:
         """
         folder = Path(folder)
         config = _read_config(folder)
-        experiment = from_dict(Experiment, config["experiment"])
+        try:
+            experiment = from_dict(Experiment, config["experiment"])
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from error
         vocabulary = Vocabulary.load(folder / "vocabulary.json")
         _check_vocabulary(folder, config["vocabulary"], vocabulary)
         captioner = cls.build(experiment, vocabulary, load_weights=False)
@@ -287,10 +292,14 @@ def _read_config(folder: Path) -> dict:
         config = json.loads(path.read_text("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(config, dict) or "experiment" not in config or "vocabulary" not in config:
-        raise ValueError(f"{path}: keys 'experiment' and 'vocabulary' expected")
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{path}: format {config.get('format')} found, {FORMAT} expected")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise ValueError(f"{path}: format {found!r} found, {FORMAT} expected")
+    if not isinstance(config.get("experiment"), dict):
+        raise ValueError(f"{path}: a mapping 'experiment' expected")
+    vocabulary = config.get("vocabulary")
+    if not isinstance(vocabulary, dict) or not {"size", "hash"} <= set(vocabulary):
+        raise ValueError(f"{path}: 'vocabulary' with 'size' and 'hash' expected")
     return config
 
 
@@ -317,7 +326,8 @@ def load_weights(networks: nn.Module, path: Path) -> None:
     expected = {name: tuple(value.shape) for name, value in networks.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a complete weight file ({error})") from error
     for name in expected:
@@ -337,7 +347,8 @@ def write_atomically(path: Path, write) -> None:
     """Let `write(temporary_path)` write a file, then put it in place in one move.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; what stood there is kept.
+        OSError: the disk is full or the folder cannot be written; the message names the file, and
+            what stood there is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -346,6 +357,9 @@ def write_atomically(path: Path, write) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except (OSError, RuntimeError, SafetensorError) as error:  # three words for a full disk
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        kept = "; what stood there is intact" if path.exists() else ""
+        raise OSError(f"{path}: could not be written ({reason}){kept}") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise

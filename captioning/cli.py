@@ -6,6 +6,7 @@ success, 1 something failed, 2 wrong usage.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -109,6 +110,8 @@ def run_train(arguments: Namespace) -> int:
     """Train, and print the best validation scores."""
     record = arguments.as_dict()
     experiment = _checked(Experiment, {name: record[name] for name in asdict(Experiment())})
+    if arguments.resume and arguments.overwrite:
+        raise UsageError("--resume and --overwrite: both received, at most one expected")
     from captioning.training.cross_entropy import train
 
     captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
@@ -162,6 +165,7 @@ def run_evaluate(arguments: Namespace) -> int:
     from captioning.bundle import Captioner
     from captioning.evaluation.evaluate import evaluate
 
+    _check_output(arguments.output)
     captioner = Captioner.load(arguments.model, arguments.device)
     result = evaluate(
         captioner,
@@ -177,6 +181,18 @@ def run_evaluate(arguments: Namespace) -> int:
     return 0
 
 
+def _check_output(output: str) -> None:
+    """Refuse a result file that cannot be written, before the work is done.
+
+    Raises:
+        OSError: its folder cannot be made, or a folder stands in its place.
+    """
+    if output:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        if Path(output).is_dir():
+            raise IsADirectoryError(f"{output}: a folder, the name of a file to write expected")
+
+
 def _give(result: dict[str, Any], arguments: Namespace) -> None:
     """Write a result to its file and show it."""
     from captioning.bundle import write_atomically
@@ -185,7 +201,6 @@ def _give(result: dict[str, Any], arguments: Namespace) -> None:
     text = json.dumps(result, ensure_ascii=False)
     if arguments.output:
         path = Path(arguments.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
     print(text if arguments.json else format_table(result))
 
@@ -248,6 +263,7 @@ def run_score(arguments: Namespace) -> int:
     """Score two files."""
     from captioning.evaluation.score_command import score_files
 
+    _check_output(arguments.output)
     metrics = arguments.metrics.split(",") if arguments.metrics else None
     files = (Path(arguments.references), Path(arguments.candidates))
     table, tokenizer = arguments.document_frequency, arguments.tokenizer
@@ -307,12 +323,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     make, run = COMMANDS[argv[0]]
-    parser = make()
-    parser.prog = f"python -m captioning {argv[0]}"
-    parser.usage = "%(prog)s [flags]"  # the full list belongs into --help, not above every error
-    arguments = parser.parse_args(argv[1:])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(arguments)
+        parser = make()
+        parser.prog = f"python -m captioning {argv[0]}"
+        parser.usage = "%(prog)s [flags]"  # the full list belongs into --help, not above an error
+        return run(parser.parse_args(argv[1:]))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ made from these dataclasses, so a setting has the same name, meaning and limits 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from typing import Any
@@ -91,8 +92,8 @@ class EncoderConfig:
     )
     weights: str = setting(
         "imagenet",
-        "imagenet (downloaded by torchvision), eyes (shipped with the course), none, "
-        "or a .safetensors/.pth file of a state dict",
+        "imagenet (downloaded by torchvision), none, or a .safetensors/.pth file of a state dict, "
+        "e.g. models/picturebook_eyes/model.safetensors",
     )
     cut: str = setting("", "last block kept, e.g. layer3; empty keeps all")
     trainable: str = setting("none", "none, all, or the first block that is trained, e.g. layer4")
@@ -235,20 +236,28 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
 
 
 def validate(config: Any) -> None:
-    """Check every number and choice against its limits.
+    """Check every setting against its type, its limits and its choices.
 
     Raises:
-        ValueError: the first setting out of range: its name, what it is, what is allowed.
+        ValueError: the first setting that does not fit: its name, what it is, what is allowed.
     """
+    kinds: dict[type, tuple[Any, str]] = {
+        bool: (bool, "true or false"),
+        int: (int, "a whole number"),
+        float: (int | float, "a number"),
+        str: (str, "text"),
+        type(None): (int | None, "a whole number or none"),
+    }
     for name, one, value in walk(config):
+        kind, meaning = kinds[type(one.default)]
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise ValueError(f"{name}: {value!r} received, {meaning} expected")
         low, high, choices = (one.metadata.get(key) for key in ("low", "high", "choices"))
         if choices is not None and value not in choices:
             raise ValueError(f"{name}: {value!r} received, one of {list(choices)} expected")
-        if value is None or (low is None and high is None):
+        if value is None or low is None:
             continue
-        if isinstance(value, str) or value != value:
-            raise ValueError(f"{name}: {value!r} received, a number expected")
-        if (low is not None and value < low) or (high is not None and value > high):
+        if not low <= value <= (math.inf if high is None else high):  # NaN is refused as well
             limits = f"at least {low}" if high is None else f"{low} to {high}"
             raise ValueError(f"{name}: {value} received, {limits} expected")
 
@@ -257,8 +266,12 @@ def from_dict(cls: type, record: dict, prefix: str = "") -> Any:
     """A config from a dictionary (of a bundle or a recipe); what it leaves out keeps its default.
 
     Raises:
-        ValueError: a key is not a setting; the message names it and the nearest settings.
+        ValueError: a key is not a setting, or a value does not fit; the message names it.
     """
+    if not isinstance(record, dict):
+        raise ValueError(
+            f"{prefix.rstrip('.') or 'settings'}: {record!r} received, a mapping expected"
+        )
     known = {one.name: one for one in fields(cls)}
     for key in record:
         if key not in known:
@@ -267,7 +280,7 @@ def from_dict(cls: type, record: dict, prefix: str = "") -> Any:
     for key, value in record.items():
         factory = known[key].default_factory
         nested = isinstance(factory, type) and is_dataclass(factory)
-        values[key] = from_dict(factory, value or {}, f"{prefix}{key}.") if nested else value
+        values[key] = from_dict(factory, value, f"{prefix}{key}.") if nested else value
     config = cls(**values)
     if not prefix:
         validate(config)

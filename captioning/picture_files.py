@@ -34,9 +34,10 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
             found[path] = None  # a missing file is reported with the others, when it is opened
         else:
             matches = sorted(Path(match) for match in glob.glob(str(given), recursive=True))
+            matches = [match for match in matches if match.is_file()]
             if not matches:
                 raise FileNotFoundError(f"{given}: no file matches this pattern")
-            found |= dict.fromkeys(p for p in matches if p.is_file())
+            found |= dict.fromkeys(matches)
     return list(found)
 
 
@@ -67,6 +68,8 @@ def caption_files(
     Yields:
         tuple: the path, and its captions (best first) or the error that names it.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size} received, 1 or more expected")
     for start in range(0, len(paths), batch_size):
         outcomes: list = []
         for path in paths[start : start + batch_size]:

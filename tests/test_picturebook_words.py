@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioning.datasets.picturebook.describe import describe, finecap_row
+from captioning.datasets.picturebook.describe import describe
 from captioning.datasets.picturebook.lexicon import (
     category_words,
     find_mentions,
@@ -18,7 +18,7 @@ from captioning.datasets.picturebook.lexicon import (
     read_spans,
 )
 from captioning.datasets.picturebook.sampling import sample_scene
-from captioning.datasets.picturebook.scene import CATEGORIES, Entity, Relation, Scene
+from captioning.datasets.picturebook.scene import CATEGORIES, Entity, Scene
 from captioning.datasets.picturebook.wording import (
     finite_form,
     ing_form,
@@ -222,23 +222,3 @@ def test_irregular_plurals_and_verb_forms() -> None:
     ]
     assert [finite_form(v, True) for v in ("fly", "park")] == ["fly", "are parked"]
     assert with_article("orange dog") == "an orange dog"
-
-
-def test_finecap_row_names_everything() -> None:
-    entities = [
-        Entity(0, "dog", "red", pose="running"),
-        Entity(1, "rabbit", "white", count=2, pose="running"),
-        Entity(2, "girl", "blue", pose="standing"),
-    ]
-    relations = [Relation(0, "chasing", 1), Relation(2, "left of", 0)]
-    scene = Scene(3, "snow", entities, relations)
-    row = finecap_row(scene, random.Random(1))
-    assert list(row) == ["caption", "background", "object", "relation"]
-    assert row["object"] == "a red dog\\;two white rabbits\\;a girl in blue"
-    assert row["relation"] == "dog chasing rabbits\\;girl to the left of dog"
-    assert len(row["background"].split("\\;")) == 2
-    assert find_settings(tokenize(row["background"].replace("\\;", " "))) == [("snow",), ("snow",)]
-    mentioned = {m.category for m in find_mentions(tokenize(row["caption"]))}
-    assert mentioned == {"dog", "rabbit", "girl"}
-    tally = check_caption(row["caption"], scene)
-    assert tally["colours_right"] == tally["colours_said"] == 3

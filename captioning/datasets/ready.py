@@ -22,7 +22,7 @@ def ready_data(data: str | Path = "data/picturebook", progress: bool = True) -> 
         write_picturebook(folder, progress=progress)
     if not (folder / "annotations").is_dir():
         raise FileNotFoundError(
-            f"{folder}: no data set here; a folder with images/ and annotations/captions_train.json "
-            "expected, or data/picturebook, which is drawn on the spot"
+            f"{folder}: no data set here; a folder with images/ and annotations/ (captions_train"
+            ".json and so on) expected, or data/picturebook, which is drawn on the spot"
         )
     return folder

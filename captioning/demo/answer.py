@@ -17,7 +17,7 @@ from captioning.plotting.attention import Frame, attention_overlay, seen_frame
 from data_loader import open_image
 
 DEFAULT_BUNDLE = "picturebook_xe"
-SHOWN_SIZE = 900  # longer side of the picture kept for the attention maps, in pixels
+SHOWN_SIZE = (640, 900)  # least and greatest longer side of a picture under an attention map
 
 
 class Shelf:
@@ -79,11 +79,11 @@ def facts(captioner: Captioner) -> dict[str, str]:
         "Decoder": decoder,
         "Parameters": f"{sum(p.numel() for p in networks.parameters()) / 1e6:.1f} million",
         "Vocabulary": f"{len(captioner.vocabulary):,} words",
-        "Sees": f"{experiment.transform.image_size} × {experiment.transform.image_size} pixels",
+        "Sees": f"{experiment.transform.image_size} × {experiment.transform.image_size} px",
     }
     score = record.get("validation", {}).get("CIDEr")
     if score is not None:
-        table["Validation CIDEr"] = f"{score:.2f}"
+        table["CIDEr (val)"] = f"{score:.2f}"
     return table
 
 
@@ -93,7 +93,7 @@ class Answer:
 
     Args:
         model (str): name of the bundle.
-        picture (Image.Image): the decoded picture, at most `SHOWN_SIZE` pixels wide and high.
+        picture (Image.Image): the decoded picture, its longer side within `SHOWN_SIZE`.
         captions (list[Caption]): best first.
         boxes (Tensor | None): (P, 4) the encoder's regions in 0..1 of what it saw.
         frame (Frame): the part of the picture that it saw.
@@ -154,5 +154,12 @@ def describe(captioner: Captioner, model: str, path: str, **settings) -> Answer:
     ms = round(1000 * (time.perf_counter() - start))
     frame = seen_frame(*picture.size, captioner.experiment.transform)
     boxes = None if features.boxes is None else features.boxes[0].cpu()
-    picture.thumbnail((SHOWN_SIZE, SHOWN_SIZE))
-    return Answer(model, picture, captions, boxes, frame, ms)
+    return Answer(model, shown(picture), captions, boxes, frame, ms)
+
+
+def shown(picture: Image.Image) -> Image.Image:
+    """The picture in a size at which an attention map over it looks smooth and stays small."""
+    least, greatest = SHOWN_SIZE
+    scale = min(max(1, least / max(picture.size)), greatest / max(picture.size))
+    size = [max(1, round(side * scale)) for side in picture.size]
+    return picture.resize(size, Image.Resampling.LANCZOS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,6 @@ EXAMPLES = ("meadow", "beach", "harbour", "street", "living_room", "snow")
 MAX_UPLOAD = "40mb"
 MOST_CAPTIONS = 5
 NO_PICTURE = "Please choose a picture first."
-
-
-class PictureInput(gr.Image):
-    """Gradio's picture box, but the file goes to our own decoder (`data_loader.open_image`) as it
-    is: that one knows rotated, CMYK and 16-bit pictures and has a sentence for what is none.
-    """
-
-    is_template = True  # looks and behaves like gr.Image in the browser
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file."""
-        if payload is None or (payload.url or "").startswith("data:"):
-            return super().preprocess(payload)
-        return payload.path
 
 
 def sentence(error: Exception) -> gr.Error:
@@ -57,13 +44,13 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
     shelf = Shelf(models, device)
     with gr.Blocks(title="Picture in, sentence out", analytics_enabled=False) as page:
         gr.HTML(look.HEADER)
-        notice = gr.HTML(look.notice(missing(shelf)))
+        notice = gr.HTML(look.notice(missing(shelf)), visible=not shelf.names())
         answer = gr.State()  # what the picked word needs: stays on the server
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300):
                 picture = picture_box()
                 button = gr.Button("Caption it", variant="primary", size="lg", elem_id="go")
-            with gr.Column(scale=6, min_width=300):
+            with gr.Column(scale=6, min_width=300, elem_classes="page"):
                 captions = gr.HTML(look.EMPTY, js_on_load=look.WORD_CLICKS, elem_id="captions")
                 title = gr.HTML(elem_id="map-title")
                 overlay = gr.Image(
@@ -71,7 +58,6 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
                     interactive=False,
                     show_label=False,
                     format="jpeg",
-                    height=380,
                     buttons=["download", "fullscreen"],
                     elem_id="overlay",
                 )
@@ -80,7 +66,7 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
         result = gr.JSON(visible=False)
 
         def caption(
-            picture: str | None,
+            picture: dict | None,
             model: str,
             method: str = "beam",
             beam_size: int = 5,
@@ -91,12 +77,12 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
 
             Returns the captions, best first, each with its log-probability, and the time taken.
             """
-            settings = used_settings(method, beam_size, temperature, num_captions)
             try:
+                settings = used_settings(method, beam_size, temperature, num_captions)
                 captioner = shelf.get(model)
-                if picture is None:
+                if not picture or not picture.get("path"):
                     raise ValueError(NO_PICTURE)
-                found = describe(captioner, model, picture, **settings)
+                found = describe(captioner, model, picture["path"], **settings)
             except (ValueError, OSError) as error:
                 raise sentence(error) from error
             return found.to_dict(), found
@@ -109,6 +95,7 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
             inputs,
             [result, answer],
             api_name="caption",
+            preprocess=False,  # the file as it is: open_image has a sentence for what is no picture
             show_progress="minimal",
             show_progress_on=captions,
         ).success(show_answer, answer, shown, **private)
@@ -119,15 +106,14 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
     return page
 
 
-def picture_box() -> PictureInput:
+def picture_box() -> gr.Image:
     """Upload, webcam, clipboard, and a row of our own drawings."""
-    picture = PictureInput(
+    picture = gr.Image(
         type="filepath",
-        image_mode=None,
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False),
         label="Your picture",
-        height=360,
+        height=330,
         buttons=[],
         elem_id="picture",
     )
@@ -154,7 +140,8 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             value="beam",
             label="How it picks words",
             info=look.METHODS["beam"],
-            min_width=300,
+            scale=2,
+            min_width=380,
             elem_id="method",
         )
         beam_size = gr.Slider(
@@ -163,7 +150,6 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             defaults.beam_size,
             step=1,
             label="Beam size",
-            info="Captions kept open at each word.",
             min_width=180,
             elem_id="beam_size",
         )
@@ -173,7 +159,6 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             defaults.temperature,
             step=0.1,
             label="Temperature",
-            info="Low plays safe, high takes risks.",
             min_width=180,
             visible=False,
             elem_id="temperature",
@@ -183,8 +168,7 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             MOST_CAPTIONS,
             1,
             step=1,
-            label="Captions",
-            info="How many to show, best first.",
+            label="Captions shown",
             min_width=180,
             elem_id="num_captions",
         )
@@ -200,11 +184,18 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
 
 
 def used_settings(method: str, beam_size: int, temperature: float, num_captions: int) -> dict:
-    """The settings that matter for a method (greedy search has none)."""
-    chosen = {"method": method, "num_captions": int(num_captions)}
+    """The settings that matter for a method (greedy search has none).
+
+    Raises:
+        ValueError: a number is not whole where it has to be.
+    """
+    for name, number in (("beam_size", beam_size), ("num_captions", num_captions)):
+        if isinstance(number, float) and not number.is_integer():
+            raise ValueError(f"{name}: {number} received, a whole number expected")
+    chosen = {"method": method, "num_captions": num_captions}
     if method == "sample":
         return {**chosen, "temperature": temperature}
-    return {**chosen, "beam_size": int(beam_size)} if method == "beam" else chosen
+    return {**chosen, "beam_size": beam_size} if method == "beam" else chosen
 
 
 def show_settings(method: str) -> list[Any]:
@@ -263,7 +254,7 @@ def refresh(shelf: Shelf) -> list[Any]:
     names = shelf.names()
     first = names[0] if names else None
     return [
-        look.notice(missing(shelf)),
+        gr.update(value=look.notice(missing(shelf)), visible=not names),
         gr.update(choices=names, value=first),
         model_facts(shelf, first),
     ]
@@ -339,6 +330,8 @@ def serve(
     page = build_page(models, device)
     print(f"Open {launch(page, host, port)} in a browser (Ctrl-C ends it).", flush=True)
     try:
-        page.block_thread()
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("Page closed.")
     finally:
         page.close(verbose=False)

@@ -1,6 +1,7 @@
 """How the page looks: colours and fonts, the style sheet, and the pieces of HTML it shows.
 
-Everything comes from this machine: the fonts are those that Gradio brings along.
+Everything comes from this machine: the fonts are two of those that Gradio brings along (some of
+its others lack Latin letters).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 
 from captioning.demo.answer import Answer
+from captioning.plotting.attention import Frame
 from vocabulary import join_words
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
@@ -35,16 +37,16 @@ HEADER = """
 """
 
 NOTEBOOKS = (
-    ("0_Dataset_Exploration.ipynb", "the pictures and what people say about them"),
+    ("0_Dataset_Exploration.ipynb", "the pictures and their captions"),
     ("1_Architecture.ipynb", "how the network is built"),
     ("2_Training.ipynb", "how it learns"),
     ("3_Inference.ipynb", "how it finds its words"),
 )
 
 METHODS = {
-    "beam": "Keeps several half-finished captions open and ends with the likeliest one.",
+    "beam": "Keeps several captions open at every word and ends with the likeliest one.",
     "greedy": "Always takes the likeliest next word. Fast, and the same every time.",
-    "sample": "Rolls dice for every word, loaded by its probability. New each time.",
+    "sample": "Rolls loaded dice for every word. A low temperature plays safe, a high one dares.",
 }
 
 EMPTY = """
@@ -68,7 +70,7 @@ def theme() -> gr.themes.Base:
         *("#5d596a", "#454254", "#343144", "#262433", "#1b1a26"),
         name="book_paper",
     )
-    body = (gr.themes.LocalFont("Source Sans 3", weights=(400, 600)), "system-ui", "sans-serif")
+    body = (gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif")
     look = gr.themes.Base(
         primary_hue=blue,
         secondary_hue=blue,
@@ -82,6 +84,8 @@ def theme() -> gr.themes.Base:
         body_background_fill_dark="*neutral_950",
         body_text_color="#2c2a3a",
         body_text_color_dark="*neutral_100",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
         block_background_fill="white",
         block_background_fill_dark="*neutral_900",
         block_border_color="*neutral_200",
@@ -112,15 +116,21 @@ def captions_html(answer: Answer, picked: int) -> str:
             pressed = str(row == 0 and index == picked).lower()
             words.append(
                 f'<button type="button" class="word" data-row="{row}" data-word="{index}" '
+                f'data-text="{escape(word)}" '
                 f'aria-pressed="{pressed}">{escape(text)}</button>'
             )
         sentence = " ".join(words) if words else "<i>(no words at all)</i>"
         kind = "best" if row == 0 else "other"
-        note = f'<small title="natural log of its probability">{caption.logprob:.1f}</small>'
+        note = f'<small title="natural log of its probability">{minus(caption.logprob)}</small>'
         parts.append(f'<p class="caption {kind}">{sentence} {note if row else ""}</p>')
-    best = answer.captions[0].logprob
-    facts = f"{answer.ms} ms &middot; log-probability {best:.1f} &middot; {escape(answer.model)}"
+    best = minus(answer.captions[0].logprob)
+    facts = f"{answer.ms} ms &middot; log-probability {best} &middot; {escape(answer.model)}"
     return f'<div class="captions">{"".join(parts)}<p class="took">{facts}</p></div>'
+
+
+def minus(number: float) -> str:
+    """One decimal, with a real minus sign."""
+    return f"{number:.1f}".replace("-", "\u2212")
 
 
 def overlay_title(answer: Answer, row: int, word: int) -> str:
@@ -133,17 +143,18 @@ def overlay_title(answer: Answer, row: int, word: int) -> str:
     words = answer.captions[row].words
     if not 0 <= word < len(words):
         return ""
-    cropped = " The white frame is the part it can see." if answer.frame != (0, 0, 1, 1) else ""
+    whole = answer.frame == Frame()
+    cropped = "" if whole else '<p class="note">The white frame is the part it can see.</p>'
     return (
         f'<div class="maptitle"><h2>Where it looked for <q>{escape(words[word])}</q></h2>'
         f'<span class="scale"><i></i>little &rarr; much</span></div>'
-        f'<p class="note">{cropped}</p>'
+        f"{cropped}"
     )
 
 
 def facts_html(table: dict[str, str]) -> str:
     """Model facts as a quiet list."""
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in table.items())
+    rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in table.items())
     return f'<dl class="facts">{rows}</dl>'
 
 

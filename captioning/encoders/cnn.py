@@ -79,7 +79,7 @@ def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCN
         encoder = EncoderCNN(*arguments)
     except KeyError as error:
         raise ValueError(
-            f"encoder.weights: {config.weights} has no tensor {error}, which {config.backbone} needs"
+            f"encoder.weights: {config.weights} lacks tensor {error}, which {config.backbone} has"
         ) from error
     except RuntimeError as error:
         detail = " ".join(str(error).split())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from captioning.bundle import Captioner, transforms_of
 from captioning.config import GenerationConfig
-from captioning.datasets.picturebook.lexicon import EXTRA_NOUNS, NOUNS
+from captioning.datasets.picturebook.lexicon import category_words
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
 from captioning.evaluation.facts import load_scenes, score_facts
-from captioning.evaluation.metrics import score_captions
+from captioning.evaluation.metrics import choose_metrics, score_captions
 from data_loader import CaptionDataset, UnreadableImageError
 
 
@@ -99,11 +99,20 @@ def evaluate(
 
     Returns:
         dict: `overall`, `per_image`, `settings`.
+
+    Raises:
+        FileNotFoundError, ValueError: data, a setting or a metric; refused before any captioning.
+        UnreadableImageError: see `caption_dataset`.
     """
-    dataset = load_split(captioner, data, split)
-    if not any(dataset.texts):
-        raise ValueError(f"split {split!r} of {data}: no captions to compare with")
+    for name, number, least in (("batch_size", batch_size, 1), ("max_pictures", max_pictures, 0)):
+        if number < least:
+            raise ValueError(f"{name}: {number} received, {least} or more expected")
     config = captioner.generation_config(**overrides)
+    choose_metrics(metrics)
+    dataset = load_split(captioner, data, split)
+    for file_name, texts in zip(dataset.file_names, dataset.texts, strict=True):
+        if not texts:
+            raise ValueError(f"{file_name}: no caption in split {split!r} to compare with")
     captions = caption_dataset(
         captioner, dataset, config, batch_size, progress=progress, max_pictures=max_pictures
     )
@@ -139,18 +148,18 @@ def add_object_scores(
     )
     if scenes_path.is_file():
         scenes = load_scenes(scenes_path)
+        _check_known(ids, scenes, scenes_path)
         facts = score_facts({i: captions[i] for i in ids}, {i: scenes[i] for i in ids})
         result["overall"] |= facts["overall"]
     if instances_path.is_file():
         objects, categories = read_objects(instances_path)
-        words = ObjectWords(categories, drawn_synonyms() if scenes_path.is_file() else None)
+        _check_known(ids, objects, instances_path)
+        words = ObjectWords(categories, category_words() if scenes_path.is_file() else None)
         hallucination = chair({i: captions[i] for i in ids}, {i: objects[i] for i in ids}, words)
         result["overall"] |= {k: hallucination["overall"][k] for k in ("CHAIRi", "CHAIRs")}
 
 
-def drawn_synonyms() -> dict[str, list[str]]:
-    """What the picture book's describers call each category."""
-    return {
-        category: [noun.singular for noun in (*nouns, *EXTRA_NOUNS.get(category, ()))]
-        for category, nouns in NOUNS.items()
-    }
+def _check_known(ids: Sequence[int], known: Mapping[int, Any], path: Path) -> None:
+    missing = [image_id for image_id in ids if image_id not in known]
+    if missing:
+        raise ValueError(f"{path}: image {missing[0]!r} is not in it, but among the captions")

@@ -139,7 +139,7 @@ def attention_overlay(
     grey = (original @ torch.tensor([0.299, 0.587, 0.114])).unsqueeze(-1)
     faded = 0.45 * original + 0.55 * (0.35 * grey + 0.16)
     colour = torch.from_numpy(colormaps[colours](0.2 + 0.75 * heat[..., 0].numpy())[..., :3])
-    alpha = strength * heat
+    alpha = strength * heat**1.4  # a broad, weak glow leaves the drawing readable
     mixed = (1 - heat) * faded + heat * original
     result = (1 - alpha) * mixed + alpha * colour.float()
     overlay = Image.fromarray((result * 255).round().clamp(0, 255).byte().numpy())

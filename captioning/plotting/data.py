@@ -43,7 +43,7 @@ def boxes_figure(
     said = [", ".join(names[one["category_id"]] for one in some) for some in instances]
     figure = picture_grid(pictures, columns=columns)
     for axes, some in zip(figure.axes, instances, strict=True):
-        labels: list[tuple[float, float]] = []
+        labels: list[tuple[str, float, float]] = []
         for one in some:
             _draw_instance(axes, one, names, labels)
     return set_alt_text(figure, "Boxes and outlines of: " + "; ".join(said))
@@ -53,7 +53,7 @@ def _draw_instance(
     axes: Axes,
     one: Mapping[str, Any],
     names: Mapping[int, str],
-    labels: list[tuple[float, float]],
+    labels: list[tuple[str, float, float]],
 ) -> None:
     left, top, width, height = one["bbox"]
     colour = CYCLE[one["category_id"] % len(CYCLE)]
@@ -65,12 +65,15 @@ def _draw_instance(
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=colour, lw=1.6))
     step = axes.get_ylim()[0] / 12
     place = max(top, step * 0.75)
-    while any(abs(left - x) < 4 * step and abs(place - y) < step for x, y in labels):
-        place += step
-    labels.append((left, place))
+    name = names[one["category_id"]]
+    near = [n for n, x, y in labels if abs(left - x) < 4 * step and abs(place - y) < 1.6 * step]
+    if name in near:  # one label for a group of the same kind
+        return
+    place += step * len(near)
+    labels.append((name, left, place))
     box = {"facecolor": colour, "edgecolor": "none", "pad": 1.6}
     style = {"fontsize": 7.5, "color": "white", "va": "bottom", "fontweight": "bold", "bbox": box}
-    axes.text(left + step * 0.12, place, names[one["category_id"]], clip_on=True, **style)
+    axes.text(left + step * 0.12, place, name, clip_on=True, **style)
 
 
 def agreement_figure(picture: Any, captions: Sequence[str]) -> Figure:
@@ -278,7 +281,8 @@ def score_figure(
     one.hist(per_image, 24, color=PALETTE["blue"], alpha=0.85)
     mean = float(np.mean(per_image))
     one.axvline(mean, color=PALETTE["ink"], lw=1.2)
-    top = one.get_ylim()[1]
+    top = one.get_ylim()[1] * 1.1
+    one.set_ylim(0, top)
     style = {"xytext": (5, -4), "textcoords": "offset points", "va": "top"}
     one.annotate(f"mean {mean:.2f}", (mean, top), **style)
     one.set(title=f"Human {name} of each picture", xlabel=name, ylabel="pictures")

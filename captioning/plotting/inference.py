@@ -155,6 +155,9 @@ def beam_tree(
     axes.set_axis_off()
     if title:
         axes.set_title(title)
+    if winner and all(node.tokens != winner for node in nodes):
+        note = "the winner is the greedy caption, which is kept beside the beam"
+        axes.text(columns - 0.5, rows / 2 + 0.1, note, ha="right", va="bottom", fontsize=7.5)
     ends = [node for node in nodes if node.is_end]
     spoken = f"Search tree of {len(nodes)} words in {columns} steps, {len(ends)} finished captions"
     return set_alt_text(figure, spoken)
@@ -224,7 +227,8 @@ def attention_word(
     index = min(max(word, 1), len(words)) - 1
     overlay = attention_overlay(picture, weights[index], boxes, frame)
     said = " ".join([*words[:index], words[index].upper(), *words[index + 1 :]])
-    figure = picture_grid([picture, overlay], [said, f"word {index + 1}: {words[index]}"], 3)
+    texts = [said, f"word {index + 1}: {words[index]}"]
+    figure = picture_grid([picture, overlay], texts, columns=2, width=5.5)
     return set_alt_text(figure, f"Where the decoder looked for {words[index]}")
 
 
@@ -302,6 +306,7 @@ def verdict_grid(
     verdicts: Sequence[str],
     titles: Sequence[str] | None = None,
     columns: int = 3,
+    width: float = 7.5,
 ) -> Figure:
     """Pictures with the captioner's sentence, one of people's, and what is wrong with the first.
 
@@ -312,6 +317,7 @@ def verdict_grid(
         verdicts (Sequence[str]): what is wrong, or that nothing is; empty: not shown.
         titles (Sequence[str] | None): e.g. the score.
         columns (int): pictures in a row.
+        width (float): inches of the figure.
 
     Returns:
         Figure: a grid of pictures.
@@ -320,4 +326,4 @@ def verdict_grid(
         [f"says: {caption}", f"people: {people[0]}", *([verdict] if verdict else [])]
         for caption, people, verdict in zip(captions, references, verdicts, strict=True)
     ]
-    return picture_grid(pictures, texts, columns=columns, titles=titles)
+    return picture_grid(pictures, texts, columns, width, titles=titles)

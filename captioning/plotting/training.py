@@ -47,6 +47,7 @@ def training_curves(
     epochs: Sequence[Mapping[str, Any]] = (),
     human: float | None = None,
     title: str = "",
+    thawed: int = 0,
 ) -> Figure:
     """Loss of every step beside the free-running CIDEr of every epoch.
 
@@ -57,13 +58,15 @@ def training_curves(
             where known, `validation_loss`.
         human (float | None): CIDEr of people, drawn as a line.
         title (str): a line above the loss.
+        thawed (int): epochs before the encoder is trained too, marked when it is more than 0.
 
     Returns:
         Figure: two axes: loss against steps, CIDEr against epochs.
     """
     figure, ((left, right),) = new_figure(1, 2, height=3.0, width_ratios=[1.5, 1])
     left.plot(steps, losses, color=PALETTE["blue"], alpha=0.22, linewidth=1)
-    left.plot(steps, smooth(losses, 25), color=PALETTE["blue"], label="training")
+    window = max(1, min(25, len(losses) // 20))
+    left.plot(steps, smooth(losses, window), color=PALETTE["blue"], label="training")
     known = [e for e in epochs if e.get("validation_loss") is not None]
     if known:
         places = [e["step"] for e in known], [e["validation_loss"] for e in known]
@@ -71,6 +74,12 @@ def training_curves(
         left.legend(loc="upper right")
     left.set(title=title or "Loss, words given", xlabel="step", ylabel="nats a word")
     draw_epochs(right, epochs, human)
+    if 0 < thawed < max((e["epoch"] for e in epochs), default=0):
+        right.axvline(thawed + 0.5, color=PALETTE["purple"], linestyle=":", linewidth=1.3)
+        place = right.get_xaxis_transform()
+        note = {"fontsize": 8, "color": PALETTE["purple"], "transform": place}
+        right.text(thawed + 0.42, 0.04, "encoder\nfrozen", ha="right", **note)
+        right.text(thawed + 0.58, 0.04, "encoder\ntrained", ha="left", **note)
     last = f"{losses[-1]:.2f}" if len(losses) else "none yet"
     best = max((e["CIDEr"] for e in epochs), default=None)
     spoken = "" if best is None else f"; best CIDEr {best:.2f} of {len(epochs)} epochs"
@@ -115,7 +124,7 @@ def human_line(axes: Axes, value: float, horizontal: bool = False, text: str = "
     else:
         axes.axvline(value, **style)
         place = axes.get_xaxis_transform()
-        axes.text(value, 1.01, f"{text} {value:.2f}", ha="center", transform=place, **label)
+        axes.text(value, 1.03, f"{text} {value:.2f}", ha="center", transform=place, **label)
 
 
 def compare_runs(
@@ -301,7 +310,7 @@ class LiveTraining:
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.epochs: list[dict[str, Any]] = []
-        self.title = ""
+        self.title, self.thawed = "", 0
         self._handles: dict[str, Any] = {}
         self._began = self._drawn = time.monotonic()
         self._first_step = 0
@@ -310,6 +319,8 @@ class LiveTraining:
         """Note the loss of a step; draw when the last drawing is old enough."""
         if not self.steps:
             self._began, self._first_step = time.monotonic(), run.step - 1
+            encoder = run.experiment.encoder
+            self.thawed = 0 if encoder.trainable == "none" else encoder.trainable_from_epoch
         self.steps.append(run.step)
         self.losses.append(row["loss"])
         if time.monotonic() - self._drawn >= self.seconds:
@@ -328,7 +339,8 @@ class LiveTraining:
 
     def figure(self) -> Figure:
         """The chart as it is now."""
-        return training_curves(self.steps, self.losses, self.epochs, self.human, self.title)
+        shown = (self.steps, self.losses, self.epochs, self.human, self.title, self.thawed)
+        return training_curves(*shown)
 
     def _draw(self, run: Any) -> None:
         spent = time.monotonic() - self._began

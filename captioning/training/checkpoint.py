@@ -7,13 +7,16 @@ in it.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from captioning.bundle import write_atomically
+
+CONTENT = frozenset(
+    "experiment vocabulary pictures networks optimizer scaler loader random progress".split()
+)
 
 
 def random_state() -> dict[str, Any]:
@@ -38,13 +41,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.*.part"):  # left by a killed run
         stale.unlink(missing_ok=True)
-    try:
-        write_atomically(path, lambda temporary: torch.save(state, temporary))
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise OSError(
-            f"{path}: the checkpoint could not be written ({error}); the one before it, if any, "
-            "is intact"
-        ) from error
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
@@ -56,7 +53,11 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no checkpoint to resume from")
+    refused = f"{path}: damaged, or not a checkpoint of this course; nothing in it was run"
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: damaged, or not a checkpoint of this course") from error
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # pickle: code in the file, which is not run; others: damage
+        raise ValueError(refused) from error
+    if not isinstance(state, dict) or not CONTENT <= set(state):
+        raise ValueError(refused)
+    return state

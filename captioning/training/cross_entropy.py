@@ -101,7 +101,7 @@ def train_step(run: Run, batch: Batch) -> dict[str, float]:
         dict[str, float]: loss (nats a word), perplexity, learning_rate, grad_norm.
 
     Raises:
-        TrainingError: the loss is NaN or infinite; no weight was changed by it.
+        TrainingError: loss or gradient is NaN or infinite; no weight was changed by it.
     """
     settings: TrainingConfig = run.experiment.training
     steps = (run.step, run.total_steps)
@@ -117,17 +117,20 @@ def train_step(run: Run, batch: Batch) -> dict[str, float]:
         output = run.captioner.decoder(features, batch.captions[:, :-1], chance)
     smoothing, penalty = settings.label_smoothing, settings.attention_penalty
     loss, plain = caption_loss(output, batch.captions, smoothing, penalty)
+    advice = (
+        f"a lower training.learning_rate (now {settings.learning_rate * factor:.2g}) or "
+        "training.grad_clip usually helps; what was saved before is intact"
+    )
     if not math.isfinite(loss.item()):
-        raise TrainingError(
-            f"step {run.step + 1}: the loss is {loss.item()}; a lower training.learning_rate "
-            f"(now {settings.learning_rate * factor:.2g}) or training.grad_clip usually helps"
-        )
+        raise TrainingError(f"step {run.step + 1}: the loss is {loss.item()}; {advice}")
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(loss).backward()
     run.scaler.unscale_(run.optimizer)
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     limit = settings.grad_clip or math.inf
     grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+    if not (run.scaler.is_enabled() or math.isfinite(grad_norm)):  # the scaler skips such a step
+        raise TrainingError(f"step {run.step + 1}: the gradient is {float(grad_norm)}; {advice}")
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.step += 1
@@ -158,8 +161,7 @@ def cache_view(run: Run) -> None:
     The order and the batches are always the same, so a resumed run sees identical numbers.
     """
     dataset, settings = run.loader.dataset, run.experiment
-    view = run.epoch % settings.loader.cache_views
-    while len(dataset.views) <= view:
+    while len(dataset.views) < min(run.epoch + 1, settings.loader.cache_views):
         number = len(dataset.views)
         views, dataset.views = dataset.views, []  # read pictures, not features
         items = [Item(image, (), number) for image in range(len(dataset))]
@@ -214,16 +216,23 @@ def prepare_output(experiment: Experiment, resume: bool, overwrite: bool) -> Pat
 
     Raises:
         FileExistsError: there is a bundle or a checkpoint, and neither flag was given.
+        FileNotFoundError: there is nothing to resume.
     """
     folder = Path(experiment.output)
     checkpoint = folder / "checkpoint" / "state.pt"
+    if resume and overwrite:
+        raise ValueError("resume and overwrite: both received, at most one expected")
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: no checkpoint to resume from")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder}: a file stands there, a folder for the bundle expected")
     used = [name for name in (*BUNDLE_FILES, "checkpoint/state.pt") if (folder / name).exists()]
     if used and not (resume or overwrite):
         raise FileExistsError(
             f"{folder}: holds {used[0]} already; --resume goes on with it, --overwrite starts anew"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    if overwrite and not resume:
+    if overwrite:
         for path in (*(folder / name for name in BUNDLE_FILES), checkpoint):
             path.unlink(missing_ok=True)
         (folder / experiment.training.log_file).unlink(missing_ok=True)
@@ -261,14 +270,18 @@ def train(
     if resume:
         run.load_state_dict(load_checkpoint(checkpoint, torch.device("cpu")))
     folder = Path(experiment.output)
+    began = time.perf_counter()
     history = History(folder / experiment.training.log_file, run.history_rows)
     run.captioner.train()
+    if run.loader.dataset.num_wordless:
+        note(f"{run.loader.dataset.num_wordless} training captions without a word are left out")
     try:
         with stop_on_interrupt() as stop:
             while not finished(run):
                 train_epoch(run, history, checkpoint, stop, progress, on_step)
                 row = validate_run(run)
                 keep_if_best(run, row, folder)
+                row["minutes"] = round((time.perf_counter() - began) / 60, 3)
                 history.add("epoch", run.step, epoch=run.epoch, best_epoch=run.best_epoch, **row)
                 if progress:
                     note(f"epoch {run.epoch}: CIDEr {row['CIDEr']:.3f}; {row['samples'][0]}")

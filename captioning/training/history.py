@@ -6,6 +6,7 @@ validation scores and some captions. TensorBoard gets the same numbers when it i
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ class History:
 
     def add(self, kind: str, step: int, **values: Any) -> None:
         """Write one row at once, so that a killed run leaves all that was said."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(f"{self.path}: could not be written ({error.strerror})") from error
         self.rows += 1
         if self._board is not None:
             for name, value in values.items():
@@ -39,7 +43,8 @@ class History:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk, reported by `add` already
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from captioning.bundle import Captioner, load_weights, pick_device, transforms_of
 from captioning.config import Experiment, GenerationConfig, validate
@@ -171,8 +170,7 @@ def prepare_run(experiment: Experiment) -> Run:
         max_length=longest,
         max_pictures=experiment.training.val_pictures,
     )
-    if not all(val_set.texts):
-        raise ValueError(f"{data}: a picture of split {settings.val_split!r} has no caption")
+    check_validation_set(val_set)
     loader = CaptionLoader(
         dataset,
         settings.batch_size,
@@ -188,6 +186,23 @@ def prepare_run(experiment: Experiment) -> Run:
     run = Run(experiment, captioner, optimizer, scaler, loader, val_set)
     check_schedule(experiment.training, run.total_steps)
     return run
+
+
+def check_validation_set(val_set: CaptionDataset) -> None:
+    """Refuse pictures that could not be scored after an epoch of work.
+
+    Raises:
+        FileNotFoundError, ValueError: a picture is missing or has no caption.
+    """
+    for name, texts in zip(val_set.file_names, val_set.texts, strict=True):
+        if not texts:
+            raise ValueError(
+                f"{name}: no caption in split {val_set.split!r}, at least one expected"
+            )
+        if not (val_set.folder / name).is_file():
+            raise FileNotFoundError(
+                f"{val_set.folder / name}: no such file (split {val_set.split!r})"
+            )
 
 
 def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner:
@@ -239,8 +254,3 @@ def note_unreadable(run: Run, messages: list[str]) -> list[str]:
             f"{MAX_UNREADABLE:.0%} is tolerated; the last: {messages[-1]}"
         )
     return new
-
-
-def trained_parameters(networks: nn.Module) -> list[nn.Parameter]:
-    """The parameters that have a gradient now."""
-    return [p for p in networks.parameters() if p.grad is not None]

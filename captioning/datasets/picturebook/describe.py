@@ -20,20 +20,13 @@ from captioning.datasets.picturebook.clauses import (
     make_style,
     place_after,
     tail,
-    tell_extra,
 )
 from captioning.datasets.picturebook.phrases import (
-    ACTION_VERBS,
     OPENINGS,
-    PLACES,
-    RELATION_WORDS,
     SETTING_NOUNS,
 )
 from captioning.datasets.picturebook.scene import (
-    ACTIONS,
-    SUPERCATEGORIES,
     Entity,
-    Relation,
     Scene,
 )
 from captioning.datasets.picturebook.wording import (
@@ -42,18 +35,14 @@ from captioning.datasets.picturebook.wording import (
     noun_phrase,
     pick_word,
     place,
-    with_article,
 )
 from captioning.datasets.picturebook.words import (
-    COLOUR_WORDS,
-    NOUNS,
     NUMBER_WORDS,
     VAGUE_NOUNS,
     plural_of,
 )
 
 MIN_WORDS, MAX_WORDS = 5, 20
-PHRASE_SEPARATOR = "\\;"  # between the phrases of one cell, as in FineCapEval
 _ATTEMPTS = 200
 
 BRIEF = Manner(colour=0.12, look=0.08, vague=0.12, place=0.35, extra=0.0)
@@ -63,7 +52,6 @@ SETTING_FIRST = Manner(colour=0.5, look=0.1, vague=0.04, place=0.0, extra=0.25)
 COUNTING = Manner(
     colour=0.45, look=0.08, vague=0.03, place=0.45, extra=0.3, exact=True, numbers=0.75
 )
-DETAILED = Manner(colour=1.0, look=0.5, vague=0.0, place=0.0, extra=1.0, exact=True)
 
 
 def describe(scene: Scene, rng: random.Random) -> list[str]:
@@ -183,54 +171,3 @@ def _total(scene: Scene, chosen: list[Entity], rng: random.Random) -> str:
                 (f"{word} {plural_of(noun)}", noun.weight) for word, _ in words for noun in nouns
             ]
     return pick_word(rng, options) if options else ""
-
-
-def finecap_row(scene: Scene, rng: random.Random) -> dict[str, str]:
-    """One row of a FineCapEval-style table: a caption that names everything, and its facts.
-
-    Phrases within a cell are separated by backslash and semicolon (no spaces), as in FineCapEval.
-
-    Args:
-        scene (Scene): what there is to say.
-        rng (random.Random): source of chance; call again for another annotator's row.
-
-    Returns:
-        dict: `caption`; `background`, two phrases for the setting; `object`, one phrase for each
-        entity with number and colour ("two white rabbits"); `relation`, one phrase for each
-        relation ("dog chasing rabbits").
-    """
-    clause = make_clause(scene, DETAILED, rng, "whole")
-    named = {phrase.entity.entity_id: phrase for phrase in clause.named}
-    others = [entity for entity in scene.entities if entity.entity_id not in named]
-    where = place(scene, [phrase.entity for phrase in clause.named], rng)
-    caption = f"{where}, {clause.text}"
-    for entity in others:
-        caption += tell_extra(clause, entity, DETAILED, rng)
-    setting = pick_word(rng, SETTING_NOUNS[scene.setting]).split(" ", 1)[1]  # without its article
-    background = [pick_word(rng, PLACES[scene.setting]["any"]), setting]
-    return {
-        "caption": _sentence(caption),
-        "background": PHRASE_SEPARATOR.join(background),
-        "object": PHRASE_SEPARATOR.join(_plain(entity, True) for entity in scene.entities),
-        "relation": PHRASE_SEPARATOR.join(_told_plainly(scene, r) for r in scene.relations),
-    }
-
-
-def _plain(entity: Entity, full: bool) -> str:
-    """The usual noun; `full`: with colour, and number or article."""
-    noun = NOUNS[entity.category][0]
-    word = plural_of(noun) if entity.count > 1 else noun.singular
-    if not full:
-        return word
-    text = f"{COLOUR_WORDS[entity.colour][0][0]} {word}"
-    if entity.category in SUPERCATEGORIES["person"]:
-        text = f"{word} in {COLOUR_WORDS[entity.colour][0][0]}"
-    return f"{NUMBER_WORDS[entity.count][0][0]} {text}" if entity.count > 1 else with_article(text)
-
-
-def _told_plainly(scene: Scene, relation: Relation) -> str:
-    """A relation in its usual words: "dog chasing rabbits", "cat left of table"."""
-    name = relation.predicate
-    words = ACTION_VERBS[name][0][2] if name in ACTIONS else RELATION_WORDS[name][0][0]
-    subject, thing = scene.entities[relation.subject], scene.entities[relation.object]
-    return f"{_plain(subject, False)} {words} {_plain(thing, False)}"
