@@ -270,13 +270,13 @@ class Captioner:
         """
         folder = Path(folder)
         config = _read_config(folder)
-        try:
-            experiment = from_dict(Experiment, config["experiment"])
-        except ValueError as error:
-            raise ValueError(f"{folder / 'config.json'}: {error}") from error
         vocabulary = Vocabulary.load(folder / "vocabulary.json")
         _check_vocabulary(folder, config["vocabulary"], vocabulary)
-        captioner = cls.build(experiment, vocabulary, load_weights=False)
+        try:
+            experiment = from_dict(Experiment, config["experiment"])
+            captioner = cls.build(experiment, vocabulary, load_weights=False)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from error
         captioner.record = config.get("record", {})
         load_weights(captioner.networks(), folder / "model.safetensors")
         return captioner.to(pick_device(device)).train(False)

@@ -223,9 +223,9 @@ def test_a_taken_port_gets_a_sentence(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port: {port} .* --port 0 takes a free one"):
-            app.free_port("127.0.0.1", port)
+            app.listen("127.0.0.1", port)
     with pytest.raises(ValueError, match="port: 99999"):
-        app.free_port("127.0.0.1", 99_999)
+        app.listen("127.0.0.1", 99_999)
 
 
 def test_gradio_main_ends_with_control_c(models: Path) -> None:

@@ -6,13 +6,16 @@ it until Ctrl-C. Programs may call it too (`gradio_client`, endpoint `/caption`)
 
 from __future__ import annotations
 
-import os
+import contextlib
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
 
 from captioning.bundle import pick_device
 from captioning.config import GenerationConfig
@@ -39,7 +42,7 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
         device (str): auto, cpu, cuda, ...
 
     Returns:
-        gr.Blocks: the page; give `launch` the theme and style sheet of `look_and_feel`.
+        gr.Blocks: the page; `running` and `serve` show it.
     """
     shelf = Shelf(models, device)
     with gr.Blocks(title="Picture in, sentence out", analytics_enabled=False) as page:
@@ -260,56 +263,74 @@ def refresh(shelf: Shelf) -> list[Any]:
     ]
 
 
-def look_and_feel() -> dict[str, Any]:
-    """What `launch` needs to show the page as designed."""
-    return {
-        "theme": look.theme(),
-        "css_paths": look.STYLE_SHEET,
-        "favicon_path": HERE / "favicon.png",
-        "footer_links": ["api"],
-    }
-
-
-def free_port(host: str, port: int) -> int:
-    """The port asked for, or any free one for 0.
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on the port asked for, or on any free one for 0.
 
     Raises:
         ValueError: the port is in use, or the address is not one of this machine.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise ValueError(
-                f"port: {port} on {host} cannot be used ({error}); --port 0 takes a free one"
-            ) from error
-        return probe.getsockname()[1]
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()  # browsers wait from now on, even before the page is ready
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ValueError(
+            f"port: {port} on {host} cannot be used ({error}); --port 0 takes a free one"
+        ) from error
+    return listener
 
 
-def launch(page: gr.Blocks, host: str, port: int) -> str:
-    """Start the server in the background and return the page's address; nothing is shared.
+def make_server(page: gr.Blocks, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server for the page as designed; nothing is shared, and no request leaves this machine.
 
-    Raises:
-        ValueError: see `free_port`.
+    `ready` is called as soon as the server can be stopped with Ctrl-C.
     """
-    port = free_port(host, port)
-    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # pictures are not kept in the browser
-    for name in ("NO_PROXY", "no_proxy"):  # Gradio greets its own server once: not over a proxy
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), host, "localhost"]))
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        inbrowser=False,
-        inline=False,
-        prevent_thread_lock=True,
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI):
+        ready()
+        yield
+
+    application = gr.mount_gradio_app(
+        FastAPI(openapi_url=None, lifespan=lifespan),
+        page,
+        path="/",
+        theme=look.theme(),
+        css_paths=look.STYLE_SHEET,
+        favicon_path=str(HERE / "favicon.png"),
+        footer_links=["api"],
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
-        **look_and_feel(),
     )
-    return address
+    settings = {"log_level": "warning", "timeout_graceful_shutdown": 1}
+    return uvicorn.Server(uvicorn.Config(application, **settings))
+
+
+def address_of(listener: socket.socket) -> str:
+    """What to type into a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+@contextlib.contextmanager
+def running(page: gr.Blocks, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """The page in the background while the block runs: `with running(page) as address:`.
+
+    Raises:
+        ValueError: see `listen`.
+    """
+    listener = listen(host, port)
+    server = make_server(page)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        yield address_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def serve(
@@ -327,11 +348,10 @@ def serve(
         ValueError: the port is in use, or the device is not there.
     """
     pick_device(device)
-    page = build_page(models, device)
-    print(f"Open {launch(page, host, port)} in a browser (Ctrl-C ends it).", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("Page closed.")
-    finally:
-        page.close(verbose=False)
+    with listen(host, port) as listener:
+        message = f"Open {address_of(listener)} in a browser (Ctrl-C ends it)."
+        server = make_server(build_page(models, device), lambda: print(message, flush=True))
+        try:
+            server.run([listener])
+        except KeyboardInterrupt:
+            print("Page closed.")

@@ -131,11 +131,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1280, help="of the page in pixels")
     parser.add_argument("--dark", action="store_true", help="the dark colours")
     arguments = parser.parse_args()
-    from captioning.demo.app import build_page, launch
+    from captioning.demo.app import build_page, running
 
-    page = build_page(arguments.models)
-    address = launch(page, "127.0.0.1", 0)
-    with open_browser(arguments.width) as driver:
+    with running(build_page(arguments.models)) as address, open_browser(arguments.width) as driver:
         driver.get(f"{address}?__theme={'dark' if arguments.dark else 'light'}")
         caption_example(driver, arguments.example)
         find(driver, "#overlay img")
@@ -143,7 +141,6 @@ def main() -> None:
             find(driver, f"button.word[data-text='{arguments.word}']").click()
             wait_for_text(driver, "#map-title", arguments.word)
         shot = picture_of(driver, arguments.width)
-    page.close(verbose=False)
     if arguments.output.suffix == ".png":  # a palette makes the file a third of its size
         shot = shot.quantize(palette=shot.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
     shot.save(arguments.output, optimize=True)
