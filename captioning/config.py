@@ -151,7 +151,7 @@ class TrainingConfig:
     )
     precision: str = setting(
         "fp32",
-        "bf16 or fp16 run the encoder (on CUDA everything) in half precision",
+        "bf16 or fp16 compute in half precision where it is safe; bf16 helps on CPU and CUDA",
         choices=("fp32", "bf16", "fp16"),
     )
     early_stopping: int = setting(

@@ -99,13 +99,13 @@ class ConfigTable(_Shown):
         return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th style="text-align:left">{name}</th>' for name in COLUMNS)
-        body = "".join(
-            f"<tr><td><code>{html.escape(name)}</code></td><td><b>{html.escape(value)}</b></td>"
-            f'<td>{html.escape(allowed)}</td><td style="text-align:left">{html.escape(meaning)}'
-            "</td></tr>\n"
-            for name, value, allowed, meaning in self.rows
-        )
+        left = 'align="left" style="text-align:left"'
+        head = "".join(f"<th {left}>{name}</th>" for name in COLUMNS)
+        body = ""
+        for row in self.rows:
+            name, value, allowed, meaning = map(html.escape, row)
+            cells = (f"<code>{name}</code>", f"<b>{value}</b>", allowed, meaning)
+            body += "<tr>" + "".join(f"<td {left}>{cell}</td>" for cell in cells) + "</tr>\n"
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:

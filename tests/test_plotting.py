@@ -197,7 +197,7 @@ def test_maps_show_the_channels_that_vary_most():
     maps[2] = torch.tensor([[0, 9.0], [0, 0]])
     maps[1] = torch.tensor([[0, 1.0], [0, 0]])
     figure = architecture.maps_figure(RED, {"one": maps}, channels=2)
-    assert [axes.get_title() for axes in figure.axes[1:]] == ["channel 2", "channel 1"]
+    assert [axes.get_title("left") for axes in figure.axes[1:]] == ["channel 2", "channel 1"]
     assert figure.axes[1].images[0].get_array().max() == 9
 
 
@@ -211,6 +211,7 @@ def test_parameter_bars_add_up():
     axes = architecture.parameters_figure({"net": {"lstm": 3000, "out": 1000}}).axes[0]
     assert widths(axes) == [3000, 1000]
     assert texts(axes)[-1] == "net: 4,000 parameters"
+    assert texts(axes)[-2] == "lstm 3,000 · out 1,000"
 
 
 def test_three_vectors_shows_weights():

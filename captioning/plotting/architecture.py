@@ -154,24 +154,23 @@ def parameters_figure(models: Mapping[str, Mapping[str, int]]) -> Figure:
     Args:
         models (Mapping): name of a model to (name of a part to number of parameters).
     """
-    figure, axes = new_figure(1, 1, height=0.9 + 0.95 * len(models))
+    figure, axes = new_figure(1, 1, height=0.2 + 0.85 * len(models))
     one = axes[0, 0]
     widest = max(sum(parts.values()) for parts in models.values())
     for y, (name, parts) in enumerate(models.items()):
         left = 0
         ordered = sorted(parts.items(), key=lambda item: -item[1])
         for index, (part, count) in enumerate(ordered):
-            style = {"color": CYCLE[index % len(CYCLE)], "height": 0.42, "edgecolor": "white"}
+            style = {"color": CYCLE[index % len(CYCLE)], "height": 0.36, "edgecolor": "white"}
             one.barh(y, count, left=left, **style)
-            if count > 0.055 * widest:
-                text = f"{part}\n{count / 1e3:,.0f} k"
-                style = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
-                fits = count > 0.012 * widest * max(map(len, text.split("\n")))
-                shown = text if fits else f"{count / 1e3:,.0f} k"
-                one.text(left + count / 2, y, shown, **style)
+            if count > 0.012 * widest * len(part):
+                style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": "white"}
+                one.text(left + count / 2, y, part, **style)
             left += count
-        one.text(0, y - 0.3, f"{name}: {left:,} parameters", fontsize=9, fontweight="bold")
-    one.set(xlim=(0, widest * 1.01), ylim=(len(models) - 0.7, -0.6))
+        spoken = " · ".join(f"{part} {count:,}" for part, count in ordered)
+        one.text(0, y + 0.23, spoken, fontsize=7, va="top", color="#6c6b7d")
+        one.text(0, y - 0.26, f"{name}: {left:,} parameters", fontsize=9, fontweight="bold")
+    one.set(xlim=(0, widest * 1.01), ylim=(len(models) - 0.55, -0.5))
     one.set_axis_off()
     spoken = "; ".join(f"{n}: {sum(p.values()):,} parameters" for n, p in models.items())
     return set_alt_text(figure, spoken)

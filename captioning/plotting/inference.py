@@ -157,7 +157,7 @@ def beam_tree(
         axes.set_title(title)
     if winner and all(node.tokens != winner for node in nodes):
         note = "the winner is the greedy caption, which is kept beside the beam"
-        axes.text(columns - 0.5, rows / 2 + 0.1, note, ha="right", va="bottom", fontsize=7.5)
+        axes.set_title(note, loc="right", fontsize=8, fontweight="normal")
     ends = [node for node in nodes if node.is_end]
     spoken = f"Search tree of {len(nodes)} words in {columns} steps, {len(ends)} finished captions"
     return set_alt_text(figure, spoken)

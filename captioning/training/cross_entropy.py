@@ -111,8 +111,7 @@ def train_step(run: Run, batch: Batch) -> dict[str, float]:
     device = run.captioner.device
     batch = batch.to(device)
     features = encode(run.captioner, batch, settings.precision)
-    decoder_precision = settings.precision if device.type == "cuda" else "fp32"
-    with autocast(device, decoder_precision):
+    with autocast(device, settings.precision):
         chance = sampling_probability(*steps, settings)
         output = run.captioner.decoder(features, batch.captions[:, :-1], chance)
     smoothing, penalty = settings.label_smoothing, settings.attention_penalty

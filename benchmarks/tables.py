@@ -1,0 +1,100 @@
+"""The tables of the README, made from `benchmarks/results/`: nothing in them is typed by hand.
+
+Usage: python benchmarks/tables.py          (writes them between the markers in README.md)
+       python benchmarks/tables.py --check  (exit code 1 if they differ)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def picturebook(record: dict[str, Any]) -> str:
+    """Model x search x metric, with the people first."""
+    columns = {
+        "CIDEr": "CIDEr",
+        "Bleu_4": "BLEU-4",
+        "ROUGE_L": "ROUGE-L",
+        "object_f1": "object F1",
+        "colour_accuracy": "colours right",
+        "relation_accuracy": "relations right",
+    }
+    lines = ["| captions by | " + " | ".join(columns.values()) + " |", "|---|" + "---|" * 6]
+    rows = {"people (leave-one-out)": record["human_leave_one_out"]}
+    rows |= {f"attention model, {name}": row for name, row in record["model_scores"].items()}
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[key]:.3f}" for key in columns) + " |")
+    ratio = record["ratio_beam_5_to_human"]
+    beam = record["model_scores"]["beam 5"]
+    return "\n".join(lines) + (
+        f"\n\nBeam 5 reaches {ratio['CIDEr']:.0%} of the human CIDEr and {ratio['object_f1']:.0%} "
+        f"of the human object F1, after {record['training_minutes']:.1f} minutes of training "
+        f"(seed {record['seed']}). On combinations of thing, colour and relation that training "
+        f"never showed its CIDEr is {beam['CIDEr_novel']:.2f}, on the others "
+        f"{beam['CIDEr_seen']:.2f}.\n"
+    )
+
+
+def flickr8k(record: dict[str, Any]) -> str:
+    """Models and baselines on real photos, and whether the best baseline is beaten."""
+    from flickr8k import table  # beside this file
+
+    won = record["models"]["fine_tuned"]["minus_best_baseline"]
+    return f"{table(record)}\n\n" + (
+        f"The fine-tuned model is {won['mean']:.3f} CIDEr above the best baseline (bootstrap over "
+        f"photos, 95 %: {won['low']:.3f} to {won['high']:.3f}). The 35,000 further captions that "
+        f"come with the data were {'' if record['corpus_captions_used'] else 'not '}used.\n"
+    )
+
+
+def metric_agreement(record: dict[str, Any]) -> str:
+    """Largest difference per image, and how the tokenizer agrees."""
+    sets = record["scoring"].values()
+    worst = max(one[key]["per_image"] for one in sets for key in record["metrics"])
+    agreed = [one["identical_captions"] for one in record["tokenizer"].values()]
+    images = sum(one["num_images"] for one in sets)
+    return (
+        "| checked against coco-caption's numbers | |\n|---|---|\n"
+        f"| largest difference of any metric for any of {images} captions | {worst:.0e} |\n"
+        f"| captions our tokenizer splits exactly like Stanford's PTB | {min(agreed):.2%} |\n"
+    )
+
+
+TABLES = {"picturebook": picturebook, "flickr8k": flickr8k, "metric_agreement": metric_agreement}
+
+
+def fill(text: str) -> str:
+    """A page with all its tables made anew."""
+
+    def table(match: re.Match) -> str:
+        name = match.group(2)
+        record = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+        return match.group(1) + TABLES[name](record) + match.group(4)
+
+    return MARKED.sub(table, text)
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    page = ROOT / "README.md"
+    before = page.read_text("utf-8")
+    after = fill(before)
+    if parser.parse_args().check:
+        return int(before != after)
+    page.write_text(after, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

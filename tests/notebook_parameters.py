@@ -1,0 +1,40 @@
+"""Small values for each lesson: they replace those of its cell tagged `parameters` in the tests.
+
+`{data}` is a small picture book, `{output}` a folder of the test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SMALL: dict[str, dict[str, Any]] = {
+    "0_Dataset_Exploration": {"data": "{data}", "num_pictures": 3, "min_count": 2},
+    "1_Architecture": {
+        "data": "{data}",
+        "weights": "none",
+        "image_size": 64,
+        "min_count": 2,
+        "batch_size": 6,
+        "captions_per_image": 3,
+        "embed_dim": 16,
+        "hidden_dim": 24,
+        "attention_dim": 8,
+        "overfit_pictures": 3,
+        "overfit_steps": 6,
+    },
+    "2_Training": {
+        "data": "{data}",
+        "output": "{output}/mine",
+        "scratch": "{output}/scratch",
+        "trainable_from_epoch": 1,
+        "batch_size": 20,
+        "embed_dim": 32,
+        "hidden_dim": 48,
+        "num_epochs": 3,
+        "warmup_steps": 1,
+        "val_pictures": 16,
+        "compare_pictures": 20,
+        "compare_epochs": 2,
+    },
+    "3_Inference": {"data": "{data}", "build": "{output}/build", "few_pictures": 12},
+}
