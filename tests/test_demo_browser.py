@@ -105,8 +105,7 @@ def test_settings_follow_the_method(page) -> None:
 
 def test_without_attention_there_is_a_sentence(page) -> None:
     find(page, "#model input").click()
-    [option] = [e for e in page.find_elements("css selector", "[role=option]") if "rnn" in e.text]
-    option.click()
+    find(page, "[role=option][aria-label=plain_rnn]").click()
     wait_for_text(page, "#facts", "LSTM\nParameters")
     caption_example(page, 1)
     wait_for_text(page, "#map-title", "no attention")

@@ -57,4 +57,5 @@ def served(models: Path) -> Iterator[str]:
             output, errors = server.communicate(timeout=120)
         finally:
             server.kill()
-    assert errors == "" and output == "Page closed.\n" and server.returncode == 0
+    ended = (server.returncode, output, errors)
+    assert ended == (0, "Page closed.\n", ""), ended

@@ -7,6 +7,7 @@ it until Ctrl-C. Programs may call it too (`gradio_client`, endpoint `/caption`)
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
             show_progress_on=captions,
         ).success(show_answer, answer, shown, **private)
         captions.click(show_word, answer, [title, overlay], **private)
-        picture.change(clear, picture, [answer, *shown], **private)
+        picture.change(clear, picture, [answer, *shown], preprocess=False, **private)
         model.change(lambda name: model_facts(shelf, name), model, facts_box, **private)
         page.load(lambda: refresh(shelf), None, [notice, model, facts_box], **private)
     return page
@@ -171,7 +172,7 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             MOST_CAPTIONS,
             1,
             step=1,
-            label="Captions shown",
+            label="Captions",
             min_width=180,
             elem_id="num_captions",
         )
@@ -231,7 +232,7 @@ def _word_map(answer: Answer, row: int, word: int) -> list[Any]:
     return [title, gr.update(value=picture, visible=picture is not None)]
 
 
-def clear(picture: str | None) -> list[Any]:
+def clear(picture: dict | None) -> list[Any]:
     """Another picture: the old caption would be wrong."""
     hint = look.EMPTY if picture is None else look.WAITING
     return [None, hint, "", gr.update(value=None, visible=False)]
@@ -282,6 +283,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class PageServer(uvicorn.Server):
+    """A server that ends without complaints about pages that are still open in a browser."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cut off what is still open after a second."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
+
 def make_server(page: gr.Blocks, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """A server for the page as designed; nothing is shared, and no request leaves this machine.
 
@@ -305,7 +315,7 @@ def make_server(page: gr.Blocks, ready: Callable[[], None] = lambda: None) -> uv
         ssr_mode=False,
     )
     settings = {"log_level": "warning", "timeout_graceful_shutdown": 1}
-    return uvicorn.Server(uvicorn.Config(application, **settings))
+    return PageServer(uvicorn.Config(application, **settings))
 
 
 def address_of(listener: socket.socket) -> str:

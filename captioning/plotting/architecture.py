@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor
 
-from captioning.plotting.style import CYCLE, PALETTE, WIDTH, new_figure, set_alt_text, show_picture
+from captioning.plotting.style import (
+    CYCLE,
+    PALETTE,
+    WIDTH,
+    new_figure,
+    set_alt_text,
+    show_picture,
+    wrap,
+)
 from data_loader import IMAGENET_MEAN, IMAGENET_STD
 from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX, Vocabulary
 
@@ -154,7 +162,7 @@ def parameters_figure(models: Mapping[str, Mapping[str, int]]) -> Figure:
     Args:
         models (Mapping): name of a model to (name of a part to number of parameters).
     """
-    figure, axes = new_figure(1, 1, height=0.2 + 0.85 * len(models))
+    figure, axes = new_figure(1, 1, height=0.2 + 0.9 * len(models))
     one = axes[0, 0]
     widest = max(sum(parts.values()) for parts in models.values())
     for y, (name, parts) in enumerate(models.items()):
@@ -167,10 +175,12 @@ def parameters_figure(models: Mapping[str, Mapping[str, int]]) -> Figure:
                 style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": "white"}
                 one.text(left + count / 2, y, part, **style)
             left += count
-        spoken = " · ".join(f"{part} {count:,}" for part, count in ordered)
-        one.text(0, y + 0.23, spoken, fontsize=7, va="top", color="#6c6b7d")
+        listed = " · ".join(f"{part} {count:,}" for part, count in ordered)
+        one.text(
+            0, y + 0.23, "\n".join(wrap(listed, WIDTH, 7.5)), fontsize=7, va="top", color="#6c6b7d"
+        )
         one.text(0, y - 0.26, f"{name}: {left:,} parameters", fontsize=9, fontweight="bold")
-    one.set(xlim=(0, widest * 1.01), ylim=(len(models) - 0.55, -0.5))
+    one.set(xlim=(0, widest * 1.01), ylim=(len(models) - 0.45, -0.5))
     one.set_axis_off()
     spoken = "; ".join(f"{n}: {sum(p.values()):,} parameters" for n, p in models.items())
     return set_alt_text(figure, spoken)
