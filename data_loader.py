@@ -4,15 +4,14 @@ Reads the course's data-set layout (`images/`, `annotations/captions_SPLIT.json`
 through pycocotools. Two ways to batch: *padded* (S captions of each picture, which share one look
 at it) and *length* (one caption a row, all of equal length, so that nothing is padded).
 
-Every random choice (order, crop, flip, which captions) follows from (seed, epoch, picture): the
-number of workers changes nothing, and a run can stop and go on in the middle of an epoch.
+Every random choice follows from (seed, epoch, picture): the number of workers changes nothing,
+and a run can stop and go on in the middle of an epoch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import random
 import re
 import warnings
@@ -43,10 +42,7 @@ class UnreadableImageError(ValueError):
 
 
 def open_image(source: str | Path | BinaryIO, name: str = "") -> Image.Image:
-    """Open a picture by its content and bring it to RGB, upright.
-
-    EXIF rotation is applied, transparency is laid over white, grey, palette and CMYK become RGB,
-    16 bits are rescaled to 8; of an animation the first frame is taken.
+    """Open a picture by its content; RGB, upright (EXIF), of an animation the first frame.
 
     Args:
         source (str | Path | BinaryIO): a file or an open binary stream.
@@ -57,11 +53,9 @@ def open_image(source: str | Path | BinaryIO, name: str = "") -> Image.Image:
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(source, "r", FORMATS) as image:
-            size, sides = f"{image.width} x {image.height} pixels", sorted(image.size)
-            if sides[0] * sides[1] > MAX_PIXELS:
-                raise UnreadableImageError(f"{size}, at most {MAX_PIXELS:,} in all allowed")
-            if sides[1] > sides[0] * MAX_RATIO:
-                raise UnreadableImageError(f"{size}, sides of at most 1 to {MAX_RATIO} allowed")
+            short, long = sorted(image.size)
+            if short * long > MAX_PIXELS or long > short * MAX_RATIO:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             image.load()
             return to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file can make Pillow raise nearly anything
@@ -70,10 +64,8 @@ def open_image(source: str | Path | BinaryIO, name: str = "") -> Image.Image:
 
 def _reason(error: Exception, source: str | Path | BinaryIO) -> str:
     """In a few words, why a file is no picture."""
-    if isinstance(error, UnreadableImageError):
-        return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
+        return f"{error}; at most {MAX_PIXELS:,} in all and sides of 1 to {MAX_RATIO} allowed"
     if isinstance(error, OSError) and error.strerror:  # missing, a folder, no permission
         return error.strerror.lower()
     if isinstance(error, UnidentifiedImageError):
@@ -83,7 +75,7 @@ def _reason(error: Exception, source: str | Path | BinaryIO) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB with 8 bits a colour: 16 bits are rescaled, transparency is laid over white."""
+    """Grey, palette, CMYK to RGB; 16 bits rescaled to 8; transparency laid over white."""
     if image.mode.startswith(("I", "F")):
         values = image.convert("F")
         low, high = values.getextrema()
@@ -98,11 +90,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_tensor() -> list:
-    normalise = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), normalise]
-
-
 def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
     if fit not in ("stretch", "crop"):
         raise ValueError(f"fit: {fit!r} received, 'stretch' or 'crop' expected")
@@ -113,6 +100,11 @@ def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
     return v2.Resize((size, size) if fit == "stretch" else size, antialias=True)
 
 
+def _transform(steps: list[v2.Transform]) -> v2.Compose:
+    to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose([*steps, *to_tensor, v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+
+
 def train_transform(
     image_size: int = 224, resize_size: int = 0, fit: str = "crop", flip: bool = True
 ) -> v2.Compose:
@@ -120,25 +112,21 @@ def train_transform(
 
     Args:
         image_size (int): side of the result in pixels.
-        resize_size (int): side (fit "stretch") or shorter side (fit "crop") before cropping;
-            0 takes the usual 256 / 224 of `image_size`.
+        resize_size (int): (shorter) side before cropping; 0: 256 / 224 of `image_size`.
         fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square.
         flip (bool): mirror every second picture.
     """
-    steps = [_resize(image_size, resize_size, fit), v2.RandomCrop(image_size)]
-    return v2.Compose([*steps, *([v2.RandomHorizontalFlip()] if flip else []), *_to_tensor()])
+    flips = [v2.RandomHorizontalFlip()] if flip else []
+    return _transform([_resize(image_size, resize_size, fit), v2.RandomCrop(image_size), *flips])
 
 
 def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop") -> v2.Compose:
-    """The same without chance, for validation, inference and the demo.
-
-    "stretch" shows the whole picture (nothing that a caption names is cut away); "crop" resizes
-    the shorter side to `resize_size` and takes the middle.
+    """The same without chance, for validation, inference and the demo: "stretch" shows the whole
+    picture (nothing that a caption names is cut away), "crop" the middle.
     """
     if fit == "stretch":
-        return v2.Compose([_resize(image_size, image_size, fit), *_to_tensor()])
-    steps = [_resize(image_size, resize_size, fit), v2.CenterCrop(image_size)]
-    return v2.Compose([*steps, *_to_tensor()])
+        return _transform([_resize(image_size, image_size, fit)])
+    return _transform([_resize(image_size, resize_size, fit), v2.CenterCrop(image_size)])
 
 
 class Item(NamedTuple):
@@ -151,25 +139,15 @@ class Item(NamedTuple):
 
 @dataclass
 class Batch:
-    """B pictures and N = B x S captions, image-major: row n belongs to picture n // S.
+    """B pictures and N = B x S captions, image-major: row n belongs to picture n // S."""
 
-    Args:
-        images (Tensor | None): (B, 3, H, W) normalised; None when there are features.
-        features (Tensor | None): (B, P, F) regions that were computed before.
-        captions (Tensor): (N, T) ids `<start> .. <end> <pad>`.
-        token_mask (Tensor): (N, T) bool, True = a word, `<start>` or `<end>`, not `<pad>`.
-        image_ids (list[int]): B ids of the annotation file.
-        references (list[list[list[int]]]): all captions of each picture, as ids.
-        skipped (list[str]): messages about pictures that could not be read and are left out.
-    """
-
-    images: Tensor | None
-    features: Tensor | None
-    captions: Tensor
-    token_mask: Tensor
-    image_ids: list[int]
-    references: list[list[list[int]]]
-    skipped: list[str]
+    images: Tensor | None  # (B, 3, H, W) normalised; None when there are features
+    features: Tensor | None  # (B, P, F) regions that were computed before
+    captions: Tensor  # (N, T) ids `<start> .. <end> <pad>`
+    token_mask: Tensor  # (N, T) bool, True = a word, `<start>` or `<end>`, not `<pad>`
+    image_ids: list[int]  # B ids of the annotation file
+    references: list[list[list[int]]]  # all captions of each picture, as ids
+    skipped: list[str]  # messages about pictures that could not be read and are left out
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -193,16 +171,16 @@ def read_annotations(data: str | Path, split: str, file: str | Path = "") -> COC
         ValueError: the file is not in COCO's format, or the split is empty.
     """
     folder = Path(data) / "annotations"
-    paths = [folder / f"captions_{split}.json", folder / f"images_{split}.json"]
-    path = next((p for p in ([Path(file)] if file else paths) if p.is_file()), None)
-    if path is None:
+    usual = [folder / f"captions_{split}.json", folder / f"images_{split}.json"]
+    path = Path(file) if file else next(filter(Path.is_file, usual), usual[0])
+    if not path.is_file():
         found = sorted(p.stem.removeprefix("captions_") for p in folder.glob("captions_*.json"))
         there = "" if file else f" (splits found there: {found or 'none'})"
-        raise FileNotFoundError(f"{file or paths[0]}: no such file{there}")
+        raise FileNotFoundError(f"{path}: no such file{there}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it reads
             coco = COCO(str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ValueError(f"{path}: not a COCO annotation file ({error!r})") from error
     if problem := next(_problems(coco), ""):
         raise ValueError(f"{path}: {problem}")
@@ -237,13 +215,10 @@ class CaptionDataset(Dataset):
         transform (v2.Compose): picture -> (3, H, W).
         max_length (int): most words of a caption kept.
         seed (int): seed of crops and flips.
-        sided_transform (v2.Compose | None): used in place of `transform` for pictures whose
-            captions say left or right (a transform that does not flip); None: no difference.
+        sided_transform (v2.Compose | None): the one, without a flip, for pictures whose captions
+            say left or right; None: no difference.
         annotations (COCO | None): what `read_annotations` gave, if it was read already.
         max_pictures (int): the first so many pictures only; 0 takes all.
-
-    Raises:
-        FileNotFoundError, ValueError: see `read_annotations`.
     """
 
     def __init__(
@@ -268,15 +243,13 @@ class CaptionDataset(Dataset):
         self.num_wordless = sum(map(len, written)) - sum(map(len, self.texts))  # left out
         self.captions = [[vocabulary.encode(t, max_length) for t in some] for some in self.texts]
         self.sided = [any(map(_SIDED.search, some)) for some in self.texts]
-        self.views: list[Tensor] = []
+        self.views: list[Tensor] = []  # features (pictures, P, F) of random views, remembered
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, item: Item | int) -> tuple[Item, Tensor | str]:
-        """The transformed picture (or its features, once `views` holds them: one tensor
-        (pictures, P, F) for each random view), or the message that tells why there is none.
-        """
+        """The transformed picture, its features from `views`, or a message why there is neither."""
         item = item if isinstance(item, Item) else Item(item, (), 0)
         if self.views:
             return item, self.views[item.epoch % len(self.views)][item.image]
@@ -361,7 +334,7 @@ class CaptionLoader:
         seed (int): seed of the order and of the captions drawn.
 
     Raises:
-        ValueError: a number is out of range, `batching` is unknown, or no picture has a caption.
+        ValueError: an argument is out of range, or no picture has a caption.
     """
 
     def __init__(
@@ -375,10 +348,12 @@ class CaptionLoader:
     ) -> None:
         if batching not in ("padded", "length"):
             raise ValueError(f"batching: {batching!r} received, 'padded' or 'length' expected")
-        numbers = {"batch_size": batch_size, "captions_per_image": captions_per_image}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name}: {number} received, 1 or more expected")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: {batch_size} received, 1 or more expected")
+        if captions_per_image < 1:
+            raise ValueError(
+                f"captions_per_image: {captions_per_image} received, 1 or more expected"
+            )
         if not any(dataset.captions):
             raise ValueError(f"split {dataset.split!r}: no captions, training needs some")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
@@ -403,10 +378,9 @@ class CaptionLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch; afterwards the loader stands at the start of the next."""
-        left = self.batches()[self.position :]
         loader = DataLoader(
             self.dataset,
-            batch_sampler=left,
+            batch_sampler=self.batches()[self.position :],
             collate_fn=self.dataset.collate,
             num_workers=0 if self.dataset.views else self.num_workers,
             pin_memory=torch.cuda.is_available(),

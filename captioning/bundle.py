@@ -27,9 +27,8 @@ from captioning.config import (
     GenerationConfig,
     TransformConfig,
     from_dict,
-    validate,
 )
-from captioning.decoding.generation import Generation, generate
+from captioning.decoding.generation import Generation, check_config, generate
 from captioning.encoders.cnn import build_encoder
 from data_loader import eval_transform, open_image, to_rgb, train_transform
 from model import DecoderRNN, DecoderWithAttention, VisualFeatures
@@ -157,7 +156,7 @@ class Captioner:
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown setting, one of {sorted(known)} expected")
         config = replace(self.experiment.generation, **overrides)
-        validate(config)
+        check_config(config)
         return config
 
     def prepare(self, pictures: Sequence[Image.Image]) -> Tensor:

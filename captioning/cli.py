@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,7 @@ class UsageError(ValueError):
 
 
 def _parser(description: str) -> ArgumentParser:
-    return ArgumentParser(description=description, default_env=False)
+    return ArgumentParser(description=description, default_env=False, exit_on_error=False)
 
 
 def _explain(parser: ArgumentParser, config: Any, prefix: str = "") -> None:
@@ -309,6 +310,16 @@ def usage() -> str:
     )
 
 
+def _in_one_line(error: Exception, argv: list[str]) -> str:
+    """What is wrong with a command line, and with which recipe."""
+    message = " ".join(str(error).split()).rstrip(".")
+    recipe = ""
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        if flag.partition("=")[0] == "--config":
+            recipe = f" (with recipe {flag.partition('=')[2] or value})"
+    return f"{message}{recipe}; `python -m captioning {argv[0]} --help` lists the flags"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -328,10 +339,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = make()
         parser.prog = f"python -m captioning {argv[0]}"
-        parser.usage = "%(prog)s [flags]"  # the full list belongs into --help, not above an error
+        parser.usage = "%(prog)s [flags]"  # every flag follows in the list
         return run(parser.parse_args(argv[1:]))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, ArgumentError) as error:
+        print(f"error: {_in_one_line(error, argv)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()

@@ -283,7 +283,7 @@ class Slider(_Shown):
         for name, limits in self.ranges.items():
             self.controls[name] = _slider_control(name, limits)
             self.controls[name].observe(lambda _: self._update(), "value")
-        self.view = ipywidgets.Box()
+        self.view = ipywidgets.VBox(layout=ipywidgets.Layout(overflow="hidden"))
         self._update()
         return ipywidgets.VBox([*self.controls.values(), self.view])
 
@@ -335,7 +335,8 @@ def _as_widget(result: Any) -> ipywidgets.Widget:
     """A result of a function as something a widget can hold."""
     if isinstance(result, Figure):
         content, kind = image_bytes(result)
-        return ipywidgets.Image(value=content, format=kind)
+        layout = ipywidgets.Layout(max_width="100%", object_fit="contain")
+        return ipywidgets.Image(value=content, format=kind, layout=layout)
     if hasattr(result, "_repr_html_"):
         return ipywidgets.HTML(result._repr_html_())
     return ipywidgets.HTML(f"<pre>{html.escape(str(result))}</pre>")

@@ -22,6 +22,9 @@ from captioning.config import (
     TransformConfig,
     VocabularyConfig,
 )
+from captioning.training.cross_entropy import train
+from captioning.training.history import read_history
+from data_loader import CaptionDataset, train_transform
 from vocabulary import Vocabulary
 
 torch.set_num_threads(1)
@@ -99,6 +102,16 @@ def small_experiment(data: Path, output: Path, **training: object) -> Experiment
     )
 
 
+def quiet(experiment: Experiment, **arguments: object) -> Captioner:
+    """Train without bars."""
+    return train(experiment, progress=False, **arguments)
+
+
+def rows_of(folder: Path, kind: str) -> list[dict]:
+    """The steps or the epochs of a run's history."""
+    return [row for row in read_history(folder / "history.jsonl") if row["kind"] == kind]
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24, 8 and 8 pictures; nobody may write into it."""
@@ -122,6 +135,13 @@ def tiny_vocabulary(tiny_data: Path) -> Vocabulary:
     """The words of the training captions."""
     record = json.loads((tiny_data / "annotations" / "captions_train.json").read_text("utf-8"))
     return Vocabulary.build([a["caption"] for a in record["annotations"]], min_count=2)
+
+
+@pytest.fixture
+def dataset(tiny_data: Path, tiny_vocabulary: Vocabulary) -> CaptionDataset:
+    """The training split; pictures whose captions name a side are not mirrored."""
+    plain, sided = train_transform(32), train_transform(32, flip=False)
+    return CaptionDataset(tiny_data, "train", tiny_vocabulary, plain, sided_transform=sided)
 
 
 @pytest.fixture

@@ -74,9 +74,9 @@ def write_bad(folder: Path) -> dict[str, str]:
         "truncated.jpg": "damaged or truncated",
         "empty.jpg": "empty file",
         "text.jpg": "content of no known format",
-        "bomb.png": "more than 89,000,000 pixels",
-        "large.png": "10000 x 9999 pixels, at most 89,000,000",
-        "strip.png": "1 x 5000 pixels, sides of at most 1 to 200",
+        "bomb.png": "at most 89,000,000 in all",
+        "large.png": "10000 x 9999 pixels; at most 89,000,000 in all",
+        "strip.png": "1 x 5000 pixels; at most 89,000,000 in all and sides of 1 to 200 allowed",
         "folder.jpg": "is a directory",
         "missing.jpg": "no such file",
     }

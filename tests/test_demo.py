@@ -20,6 +20,9 @@ from captioning.demo.answer import SHOWN_SIZE, Shelf, describe
 from captioning.plotting.attention import Frame
 from data_loader import MAX_PIXELS
 
+# Gradio and its client leave an event loop for Python to close
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = str(ROOT / "captioning" / "demo" / "examples" / "meadow.jpg")
 

@@ -120,6 +120,7 @@ def captions_html(answer: Answer, picked: int) -> str:
                 f'aria-pressed="{pressed}">{escape(text)}</button>'
             )
         sentence = " ".join(words) if words else "<i>(no words at all)</i>"
+        sentence += "." if caption.text.endswith(".") else ""
         kind = "best" if row == 0 else "other"
         note = f'<small title="natural log of its probability">{minus(caption.logprob)}</small>'
         parts.append(f'<p class="caption {kind}">{sentence} {note if row else ""}</p>')

@@ -28,6 +28,7 @@ FLAGS = (
     "--no-first-run",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SHOT_WIDTH = 1024  # pixels; what a README shows
 PATIENCE = 30  # seconds to wait for anything on the page
 
 
@@ -141,8 +142,7 @@ def main() -> None:
             find(driver, f"button.word[data-text='{arguments.word}']").click()
             wait_for_text(driver, "#map-title", arguments.word)
         shot = picture_of(driver, arguments.width)
-    if arguments.output.suffix == ".png":  # a palette makes the file a third of its size
-        shot = shot.quantize(palette=shot.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
+    shot.thumbnail((SHOT_WIDTH, shot.height), Image.Resampling.LANCZOS)
     shot.save(arguments.output, optimize=True)
     print(f"{arguments.output}: {arguments.output.stat().st_size // 1024} KB")
 
