@@ -244,6 +244,7 @@ class CaptionDataset(Dataset):
         self.captions = [[vocabulary.encode(t, max_length) for t in some] for some in self.texts]
         self.sided = [any(map(_SIDED.search, some)) for some in self.texts]
         self.views: list[Tensor] = []  # features (pictures, P, F) of random views, remembered
+        self.unreadable: dict[int, str] = {}  # pictures without features, and why
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -252,7 +253,8 @@ class CaptionDataset(Dataset):
         """The transformed picture, its features from `views`, or a message why there is neither."""
         item = item if isinstance(item, Item) else Item(item, (), 0)
         if self.views:
-            return item, self.views[item.epoch % len(self.views)][item.image]
+            view = self.views[item.epoch % len(self.views)]
+            return item, self.unreadable.get(item.image, view[item.image])
         try:
             image = open_image(self.folder / self.file_names[item.image])
         except UnreadableImageError as error:

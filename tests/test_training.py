@@ -371,8 +371,10 @@ def many_pictures(folder, number):
     path.write_text(json.dumps({"images": images, "annotations": annotations}))
 
 
-def test_an_unreadable_picture_is_skipped_and_named(own_data, tiny_experiment, capsys):
+@pytest.mark.parametrize("cache_views", [0, 2])
+def test_an_unreadable_picture_is_skipped_and_named(own_data, tiny_experiment, capsys, cache_views):
     many_pictures(own_data, 104)
+    tiny_experiment.loader.cache_views = cache_views
     (own_data / "images" / "train_023.png").write_bytes(b"")
     tiny_experiment.data, tiny_experiment.training.num_epochs = str(own_data), 1
     tiny_experiment.loader.batch_size, tiny_experiment.loader.captions_per_image = 26, 1

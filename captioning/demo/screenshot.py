@@ -28,7 +28,7 @@ FLAGS = (
     "--no-first-run",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SHOT_WIDTH = 1024  # pixels; what a README shows
+SHOT_WIDTH = 900  # pixels; what a README shows
 PATIENCE = 30  # seconds to wait for anything on the page
 
 

@@ -31,10 +31,11 @@ from captioning.evaluation.metrics import score_captions
 from captioning.training.card import model_card
 from captioning.training.checkpoint import load_checkpoint, save_checkpoint
 from captioning.training.history import History
+from captioning.training.looking import autocast, encode, freeze_or_thaw
 from captioning.training.run import Run, note_unreadable, prepare_run, validation_config
 from captioning.training.schedules import learning_rate_factor, sampling_probability
-from data_loader import Batch, Item
-from model import DecoderOutput, VisualFeatures, doubly_stochastic_penalty
+from data_loader import Batch
+from model import DecoderOutput, doubly_stochastic_penalty
 from vocabulary import PAD_IDX
 
 BUNDLE_FILES = ("model.safetensors", "config.json", "vocabulary.json", "README.md")
@@ -76,22 +77,6 @@ def caption_loss(
         penalty = doubly_stochastic_penalty(output.attention_weights.float(), targets != PAD_IDX)
         loss = loss + attention_penalty * penalty
     return loss, plain.detach()
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Half precision for the operations that stand it; nothing for fp32."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
-
-
-def encode(captioner: Captioner, batch: Batch, precision: str) -> VisualFeatures:
-    """Features of a batch: those it brings, or what the encoder sees now, in single precision."""
-    if batch.features is not None:
-        return VisualFeatures(batch.features.float())
-    with autocast(captioner.device, precision):
-        features = captioner.encoder(batch.images)
-    return VisualFeatures(features.regions.float(), features.region_mask, features.boxes)
 
 
 def train_step(run: Run, batch: Batch) -> dict[str, float]:
@@ -139,41 +124,6 @@ def train_step(run: Run, batch: Batch) -> dict[str, float]:
         "learning_rate": settings.learning_rate * factor,
         "grad_norm": float(grad_norm),
     }
-
-
-def freeze_or_thaw(run: Run) -> None:
-    """Train the encoder from its epoch on; until then its features may be remembered."""
-    settings, dataset = run.experiment, run.loader.dataset
-    waiting = run.epoch < settings.encoder.trainable_from_epoch
-    trainable = "none" if waiting else settings.encoder.trainable
-    run.captioner.encoder.set_trainable(trainable)
-    if trainable != "none":
-        dataset.views = []
-    elif settings.loader.cache_views:
-        cache_view(run)
-
-
-@torch.no_grad()
-def cache_view(run: Run) -> None:
-    """Compute the features of the epoch's random view of every training picture, once.
-
-    The order and the batches are always the same, so a resumed run sees identical numbers.
-    """
-    dataset, settings = run.loader.dataset, run.experiment
-    while len(dataset.views) < min(run.epoch + 1, settings.loader.cache_views):
-        number = len(dataset.views)
-        views, dataset.views = dataset.views, []  # read pictures, not features
-        items = [Item(image, (), number) for image in range(len(dataset))]
-        tables = []
-        for start in tqdm(range(0, len(items), 32), desc=f"features {number + 1}", leave=False):
-            batch = dataset.collate([dataset[item] for item in items[start : start + 32]])
-            if batch.skipped:
-                raise TrainingError(f"loader.cache_views needs every picture: {batch.skipped[0]}")
-            features = encode(
-                run.captioner, batch.to(run.captioner.device), settings.training.precision
-            )
-            tables.append(features.regions.half().cpu())
-        dataset.views = [*views, torch.cat(tables)]
 
 
 def validate_run(run: Run) -> dict[str, Any]:
@@ -312,7 +262,7 @@ def train_epoch(
 ) -> None:
     """The rest of the current epoch."""
     settings = run.experiment.training
-    freeze_or_thaw(run)
+    freeze_or_thaw(run, progress)
     title = f"epoch {run.epoch + 1}/{settings.num_epochs}"
     start = run.loader.position
     bar = tqdm(total=len(run.loader), initial=start, desc=title, unit="step", disable=not progress)
