@@ -9,10 +9,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_checks import code_cells, is_tagged, output_problems, problems
+from notebook_checks import code_cells, is_tagged, problems
 from notebook_parameters import SMALL
 
-from captioning.course import execute
 from captioning.datasets.picturebook.writer import write_picturebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,13 +73,6 @@ def test_lesson_runs_with_small_values(path, small_picturebook, tmp_path):
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert outputs
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
-
-
-@pytest.mark.slow
-@each_lesson
-def test_lesson_runs_at_full_size(path):
-    notebook = execute(path)
-    assert [problem for problem in output_problems(notebook) if "path" not in problem] == []
 
 
 # ------------------------------------------------------------------------- the checks can fail

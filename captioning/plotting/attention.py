@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
@@ -149,8 +150,6 @@ def attention_overlay(
     return overlay
 
 
-def _array(picture: Image.Image):
+def _array(picture: Image.Image) -> np.ndarray:
     """A writable array of a picture (what `torch.from_numpy` asks for)."""
-    import numpy as np
-
     return np.array(picture)
