@@ -2,6 +2,10 @@
 
 import sys
 
-from captioning.cli import main
+try:
+    from captioning.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # Ctrl-C while Python still reads the packages
+    code = "stopped"
+sys.exit(code)

@@ -23,7 +23,7 @@ SCENE = Scene(
         ("A rabbit and a dog.", [("object", "no rabbit in the picture")]),
         ("A green dog and blue cats.", [("colour", "the dog is red")]),
         ("Three cats.", [("number", "number of cat: 2")]),
-        ("A dog to the right of the cats.", [("relation", "not true: dog right of cat")]),
+        ("A dog to the right of the cats.", [("relation", "the dog is not right of the cat")]),
         ("A dog in the snow.", [("setting", "it is the beach")]),
     ],
 )

@@ -39,9 +39,8 @@ def find_errors(caption: str, scene: Scene) -> list[tuple[str, str]]:
         there = all(present & set(members) for members in ends)
         holds = any((a, statement.predicate, b) in facts for a in ends[0] for b in ends[1])
         if there and not holds:  # a statement about an absent thing is that thing's error
-            errors.append(
-                ("relation", f"not true: {ends[0][0]} {statement.predicate} {ends[1][0]}")
-            )
+            text = f"the {ends[0][0]} is not {statement.predicate} the {ends[1][0]}"
+            errors.append(("relation", text))
     tally = check_caption(caption, scene)
     if tally["settings_right"] < tally["settings_said"]:
         errors.append(("setting", f"it is the {scene.setting}"))

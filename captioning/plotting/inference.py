@@ -306,7 +306,7 @@ def verdict_grid(
     verdicts: Sequence[str],
     titles: Sequence[str] | None = None,
     columns: int = 3,
-    width: float = 6.6,
+    width: float = 6.2,
 ) -> Figure:
     """Pictures with the captioner's sentence, one of people's, and what is wrong with the first.
 
