@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from captioning.bundle import Captioner
+from captioning.datasets.picturebook.scene import load_scenes
 from captioning.datasets.ready import ready_data
 from captioning.evaluation.evaluate import evaluate, load_split
-from captioning.evaluation.facts import load_scenes, score_facts
+from captioning.evaluation.facts import score_facts
 from captioning.evaluation.metrics import leave_one_out
 from captioning.training.history import read_history
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from captioning.datasets.picturebook.lexicon import category_words
-from captioning.datasets.picturebook.scene import Entity, Relation, Scene
+from captioning.datasets.picturebook.scene import Entity, Relation, Scene, load_scenes
 from captioning.evaluation.facts import (
     check_caption,
-    load_scenes,
     read_statements,
     relation_facts,
     score_facts,

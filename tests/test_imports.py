@@ -81,7 +81,6 @@ LAYERS = [
     {"training"},
     {"cli", "demo", "widgets", "course", "__main__"},
 ]
-EXCEPTIONS = {("captioning.datasets.optional", "captioning.evaluation.facts")}  # reads scenes
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 
 
@@ -89,7 +88,7 @@ LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in laye
 def test_imports_point_one_way(name):
     own = LAYER_OF[name.split(".")[1]]
     for other in ours(imports(MODULES[name], at_import_time=True)):
-        if other.count(".") and (name, other) not in EXCEPTIONS:
+        if other.count("."):
             assert LAYER_OF[other.split(".")[1]] <= own, f"{name} imports {other}"
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from captioning.datasets.picturebook.scene import Scene
-from captioning.evaluation.facts import load_scenes
+from captioning.datasets.picturebook.scene import Scene, load_scenes
 
 
 def read_instances(data: str | Path, split: str) -> COCO | None:

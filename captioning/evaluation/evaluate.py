@@ -13,8 +13,9 @@ from tqdm import tqdm
 from captioning.bundle import Captioner, transforms_of
 from captioning.config import GenerationConfig
 from captioning.datasets.picturebook.lexicon import category_words
+from captioning.datasets.picturebook.scene import load_scenes
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
-from captioning.evaluation.facts import load_scenes, score_facts
+from captioning.evaluation.facts import score_facts
 from captioning.evaluation.metrics import choose_metrics, score_captions
 from data_loader import CaptionDataset, UnreadableImageError
 

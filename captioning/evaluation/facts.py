@@ -22,11 +22,9 @@ knows is judged. Every share is micro-averaged: counts are summed over all capti
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from captioning.datasets.picturebook.lexicon import (
     Mention,
@@ -58,28 +56,6 @@ class Statement:
     subject: Mention
     predicate: str
     object: Mention
-
-
-def load_scenes(path: str | Path) -> dict[int, Scene]:
-    """Read the ground truth of a split.
-
-    Args:
-        path (str | Path): `scenes_SPLIT.json` of the picture book.
-
-    Returns:
-        dict[int, Scene]: scenes by image id.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file does not hold scenes; the message names it.
-    """
-    try:
-        records = json.loads(Path(path).read_text("utf-8"))
-        records = records["scenes"] if isinstance(records, dict) else records
-        scenes = [Scene.from_dict(record) for record in records]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a file of scenes ({error!r})") from error
-    return {scene.image_id: scene for scene in scenes}
 
 
 def read_statements(tokens: Sequence[str]) -> list[Statement]:

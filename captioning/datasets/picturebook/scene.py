@@ -7,7 +7,9 @@ facts) reads the same record, so the ground truth cannot disagree with the pictu
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 # Twenty categories under seven supercategories (COCO's word for a group of categories).
 SUPERCATEGORIES: dict[str, tuple[str, ...]] = {
@@ -146,3 +148,25 @@ class Scene:
             relations=[Relation(**relation) for relation in record["relations"]],
             novel=record["novel"],
         )
+
+
+def load_scenes(path: str | Path) -> dict[int, Scene]:
+    """Read the ground truth of a split.
+
+    Args:
+        path (str | Path): `scenes_SPLIT.json` of the picture book.
+
+    Returns:
+        dict[int, Scene]: scenes by image id.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file does not hold scenes; the message names it.
+    """
+    try:
+        records = json.loads(Path(path).read_text("utf-8"))
+        records = records["scenes"] if isinstance(records, dict) else records
+        scenes = [Scene.from_dict(record) for record in records]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a file of scenes ({error!r})") from error
+    return {scene.image_id: scene for scene in scenes}
