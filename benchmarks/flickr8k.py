@@ -107,7 +107,7 @@ def mean_features(experiment: Experiment, dataset: CaptionDataset) -> torch.Tens
 
 def borrowed(experiment: Experiment, work: Path) -> dict[str, Any]:
     """The three baselines, or what an earlier call found; k of the consensus is the best on val."""
-    path = work / "baselines.json"
+    path = work / f"baselines_{experiment.transform.fit}.json"
     if path.is_file():
         return json.loads(path.read_text("utf-8"))
     transform, nothing = transforms_of(experiment.transform)["eval"], Vocabulary([])
@@ -171,6 +171,10 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{record['test'][key]:.3f}" for key in METRICS]
         title = TITLES[name].format(k=result["baselines"]["k"])
         lines.append(f"| {title} | {' | '.join(cells)} | |")
+    whole = result["whole_photo"]
+    cells = [f"{whole['consensus']['test'][key]:.3f}" for key in METRICS]
+    title = f"consensus caption of {whole['k']} neighbours, photo squeezed into a square"
+    lines.append(f"| {title} | {' | '.join(cells)} | |")
     for name, record in result["models"].items():
         mean, spread = record["mean"], record["standard_deviation"]
         cells = [f"{mean[key]:.3f} ± {spread[key]:.3f}" for key in METRICS]
@@ -210,6 +214,9 @@ def main() -> None:
         return
     recipe = settings(arguments, "fine_tuned", arguments.seeds[0])
     baselines = borrowed(recipe, arguments.work)
+    whole = to_dict(recipe)
+    whole["transform"]["fit"] = "stretch"
+    squeezed = borrowed(from_dict(Experiment, whole), arguments.work)
     best = max(baselines["scores"], key=lambda name: baselines["scores"][name]["test"]["CIDEr"])
     best_scores = baselines["scores"][best]["CIDEr_per_image"]
     record = to_dict(recipe)
@@ -220,6 +227,17 @@ def main() -> None:
         "models": {k: summary(list(some.values()), best_scores) for k, some in runs.items()},
         "best_baseline": best,
         "baselines": baselines,
+        "whole_photo": {
+            "k": squeezed["k"],
+            "consensus": squeezed["scores"]["consensus"],
+            "models_minus_consensus": {
+                kind: paired_bootstrap(
+                    mean_scores([run["CIDEr_per_image"] for run in some.values()]),
+                    squeezed["scores"]["consensus"]["CIDEr_per_image"],
+                )._asdict()
+                for kind, some in runs.items()
+            },
+        },
         "runs": runs,
         "corpus_captions_used": False,
         "settings": record,
