@@ -113,8 +113,10 @@ def run_train(arguments: Namespace) -> int:
     experiment = _checked(Experiment, {name: record[name] for name in asdict(Experiment())})
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume and --overwrite: both received, at most one expected")
+    from captioning.datasets.ready import ready_data
     from captioning.training.cross_entropy import train
 
+    ready_data(experiment.data)
     captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
     record = captioner.record
     if arguments.json:
@@ -131,6 +133,7 @@ def eyes_parser() -> ArgumentParser:
     parser = _parser("Teach a CNN to name objects and colours of drawn pictures (no captions).")
     parser.add_argument("--config", action="config", help="recipe: recipes/picturebook_eyes.yaml")
     parser.add_class_arguments(EyesConfig)
+    parser.add_argument("--overwrite", action="store_true", help="replace what output holds")
     _explain(parser, EyesConfig())
     return parser
 
@@ -141,7 +144,7 @@ def run_eyes(arguments: Namespace) -> int:
     config = _checked(EyesConfig, {name: record[name] for name in asdict(EyesConfig())})
     from captioning.training.eyes import train_eyes
 
-    print(json.dumps(train_eyes(config)))
+    print(json.dumps(train_eyes(config, arguments.overwrite)))
     return 0
 
 
@@ -164,9 +167,11 @@ def evaluate_parser() -> ArgumentParser:
 def run_evaluate(arguments: Namespace) -> int:
     """Score a bundle on a split."""
     from captioning.bundle import Captioner
+    from captioning.datasets.ready import ready_data
     from captioning.evaluation.evaluate import evaluate
 
     _check_output(arguments.output)
+    ready_data(arguments.data)
     captioner = Captioner.load(arguments.model, arguments.device)
     result = evaluate(
         captioner,

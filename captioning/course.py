@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,8 +107,7 @@ def run_lessons(numbers: list[str], build: Path, save: bool = False) -> list[dic
     """
     build.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number in numbers:
-        path = lesson_path(number)
+    for path in [lesson_path(number) for number in numbers]:
         copy = build / path.name
         began = time.perf_counter()
         if save or not copy.exists() or copy.stat().st_mtime < path.stat().st_mtime:
@@ -148,6 +147,9 @@ def main(argv: list[str] | None = None) -> int:
         rows = run_lessons(arguments.lessons, arguments.build, arguments.save)
     except CellExecutionError as error:
         print(f"error: a cell failed\n{error}", file=sys.stderr)
+        return 1
+    except DeadKernelError:
+        print("error: the lesson's process was ended, most likely for memory", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)

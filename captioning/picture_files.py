@@ -19,7 +19,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
     with another one that hold a picture all the same. Hidden files are left out.
 
     Raises:
-        FileNotFoundError: a path or pattern matches nothing, or a folder holds no picture.
+        FileNotFoundError: a folder holds no picture.
     """
     found: dict[Path, None] = {}
     for given in paths:
@@ -35,9 +35,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
         else:
             matches = sorted(Path(match) for match in glob.glob(str(given), recursive=True))
             matches = [match for match in matches if match.is_file()]
-            if not matches:
-                raise FileNotFoundError(f"{given}: no file matches this pattern")
-            found |= dict.fromkeys(matches)
+            found |= dict.fromkeys(matches or [path])  # reported like a missing file
     return list(found)
 
 

@@ -102,10 +102,10 @@ def draw_epochs(axes: Axes, epochs: Sequence[Mapping[str, Any]], human: float | 
         axes.annotate(
             f"{scores[best]:.2f}",
             where,
-            xytext=(0, -9),
+            xytext=(0, 7),
             textcoords="offset points",
             ha="center",
-            va="top",
+            va="bottom",
             color=PALETTE["green"],
             fontweight="bold",
         )
@@ -215,8 +215,10 @@ def score_bars(
     axes.set_xlim(0, max([*values, human or 0, 1e-6]) * 1.12)
     axes.set_xlabel(label)
     axes.set_title(title, pad=18 if human is not None else 8)
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps the dashed line off
     for row, value in enumerate(values):
-        axes.annotate(f"{value:.2f}", (value, row), (4, 0), textcoords="offset points", va="center")
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{value:.2f}", (value, row), bbox=paper, zorder=3, **place)
     if human is not None:
         human_line(axes, human)
     spoken = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())

@@ -36,6 +36,7 @@ Validation, greedy search, freely running:
 
 ```python
 from captioning.bundle import Captioner
+
 print(Captioner.load("models/{name}").caption("photo.jpg"))
 ```
 

@@ -1,8 +1,8 @@
 """The state of a run in one file, written whole or not at all, read without running any code.
 
 A run that was killed goes on from its last checkpoint to the same final weights, bit for bit, on
-the same machine and versions: weights, optimizer, random numbers and the loader's position are all
-in it.
+the same machine and versions (tested on the CPU): weights, optimizer, random numbers and the
+loader's position are all in it.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import signal
 import sys
 import threading
@@ -122,7 +123,7 @@ def train_step(run: Run, batch: Batch) -> dict[str, float]:
         "loss": plain.item(),
         "perplexity": math.exp(min(plain.item(), 50)),
         "learning_rate": settings.learning_rate * factor,
-        "grad_norm": float(grad_norm),
+        "grad_norm": float(grad_norm) if math.isfinite(grad_norm) else None,
     }
 
 
@@ -185,6 +186,7 @@ def prepare_output(experiment: Experiment, resume: bool, overwrite: bool) -> Pat
         for path in (*(folder / name for name in BUNDLE_FILES), checkpoint):
             path.unlink(missing_ok=True)
         (folder / experiment.training.log_file).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     return checkpoint
 
 
@@ -219,7 +221,6 @@ def train(
     if resume:
         run.load_state_dict(load_checkpoint(checkpoint, torch.device("cpu")))
     folder = Path(experiment.output)
-    began = time.perf_counter()
     history = History(folder / experiment.training.log_file, run.history_rows)
     run.captioner.train()
     if run.loader.dataset.num_wordless:
@@ -227,10 +228,12 @@ def train(
     try:
         with stop_on_interrupt() as stop:
             while not finished(run):
+                began = time.perf_counter()
                 train_epoch(run, history, checkpoint, stop, progress, on_step)
                 row = validate_run(run)
                 keep_if_best(run, row, folder)
-                row["minutes"] = round((time.perf_counter() - began) / 60, 3)
+                run.minutes += (time.perf_counter() - began) / 60
+                row["minutes"] = round(run.minutes, 3)
                 history.add("epoch", run.step, epoch=run.epoch, best_epoch=run.best_epoch, **row)
                 if progress:
                     note(f"epoch {run.epoch}: CIDEr {row['CIDEr']:.3f}; {row['samples'][0]}")
@@ -282,14 +285,22 @@ def train_epoch(
                     speed = f"{row['words_per_second']:.0f}"
                     bar.set_postfix({"loss": f"{row['loss']:.3f}", "words/s": speed})
             bar.update()
-            every = settings.save_every_steps
-            if stop.is_set() or (every and run.step % every == 0):
+            if stop.is_set() or checkpoint_is_due(run):
                 save(run, history, checkpoint)
             if stop.is_set():
                 raise KeyboardInterrupt(
                     f"stopped after step {run.step} of {run.total_steps}; the state is saved, "
                     "the same command with --resume goes on"
                 )
+
+
+def checkpoint_is_due(run: Run) -> bool:
+    """Each so many steps, and before the validation of an epoch that is to be saved."""
+    settings, every = run.experiment.training, run.experiment.training.save_every_steps
+    ends = run.loader.position == len(run.loader)
+    return (every > 0 and run.step % every == 0) or (
+        ends and (run.epoch + 1) % settings.save_every == 0
+    )
 
 
 def save(run: Run, history: History, checkpoint: Path) -> None:

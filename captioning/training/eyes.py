@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -103,7 +104,7 @@ def average_precision(scores: Tensor, truth: Tensor) -> float:
 
 
 @torch.no_grad()
-def test_recogniser(model: Recogniser, pictures: Tensor, labels: Tensor) -> dict[str, float]:
+def score_recogniser(model: Recogniser, pictures: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean average precision for categories and coloured categories, accuracy of settings."""
     model.eval()
     device = next(model.parameters()).device
@@ -131,12 +132,18 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return F.pad(pictures, (8, 8, 8, 8), mode="replicate")[:, :, y : y + height, x : x + width]
 
 
-def train_eyes(config: EyesConfig) -> dict[str, float]:
+def train_eyes(config: EyesConfig, overwrite: bool = False) -> dict[str, float]:
     """Train the recogniser and write the encoder's weights in half precision.
 
     Returns:
         dict[str, float]: scores on the further pictures.
+
+    Raises:
+        FileExistsError: `output` holds weights already and `overwrite` is False.
     """
+    weights = Path(config.output) / "model.safetensors"
+    if weights.exists() and not overwrite:
+        raise FileExistsError(f"{weights}: exists already; --overwrite replaces it")
     keep_freed_memory()
     torch.manual_seed(config.seed)
     device = pick_device(config.device)
@@ -167,8 +174,8 @@ def train_eyes(config: EyesConfig) -> dict[str, float]:
             optimizer.step()
             schedule.step()
             bar.set_postfix(loss=f"{loss.item():.4f}")
-        scores = test_recogniser(model, *held_out)
-        tqdm.write(json.dumps({"epoch": epoch + 1, **scores}))
+        scores = score_recogniser(model, *held_out)
+        tqdm.write(json.dumps({"epoch": epoch + 1, **scores}), file=sys.stderr)
         save_eyes(model.encoder, config, scores, epoch + 1)
     return scores
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,14 @@ from data_loader import CaptionDataset, CaptionLoader, UnreadableImageError, rea
 from vocabulary import Vocabulary
 
 # Settings that may differ between a run and its continuation: they do not change the result.
-FREE_ON_RESUME = {"device", "output", "loader.num_workers", "training.print_every"}
+FREE_ON_RESUME = {
+    "device",
+    "output",
+    "loader.num_workers",
+    "training.print_every",
+    "training.save_every",
+    "training.save_every_steps",
+}
 MAX_UNREADABLE = 0.01  # share of the training pictures
 
 
@@ -36,6 +42,7 @@ class Run:
         step (int): steps made.
         best (float): best validation CIDEr so far.
         best_epoch (int): the epoch (1, 2, ...) it was reached in.
+        minutes (float): time of the epochs so far, validation included.
         history_rows (int): rows of the log that belong to the state.
         unreadable (set[str]): messages about pictures that were skipped.
     """
@@ -49,12 +56,13 @@ class Run:
     step: int = 0
     best: float = float("-inf")
     best_epoch: int = 0
+    minutes: float = 0.0
     history_rows: int = 0
     unreadable: set[str] = field(default_factory=set)
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run (epochs may differ by a batch when lengths are bucketed)."""
+        """Steps of the whole run."""
         return len(self.loader) * self.experiment.training.num_epochs
 
     @property
@@ -77,6 +85,7 @@ class Run:
                 "step": self.step,
                 "best": self.best,
                 "best_epoch": self.best_epoch,
+                "minutes": self.minutes,
                 "history_rows": self.history_rows,
             },
         }
@@ -129,8 +138,7 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch (all devices) and Python's own generator."""
-    random.seed(seed)
+    """Seed torch on all devices (the loader has seeds of its own)."""
     torch.manual_seed(seed)
 
 
@@ -141,6 +149,7 @@ def prepare_run(experiment: Experiment) -> Run:
         FileNotFoundError, ValueError: data, weights or a setting; the message names it.
     """
     validate(experiment)
+    check_names_and_phases(experiment)
     keep_freed_memory()
     device = pick_device(experiment.device)
     seed_everything(experiment.seed)
@@ -186,6 +195,23 @@ def prepare_run(experiment: Experiment) -> Run:
     run = Run(experiment, captioner, optimizer, scaler, loader, val_set)
     check_schedule(experiment.training, run.total_steps)
     return run
+
+
+def check_names_and_phases(experiment: Experiment) -> None:
+    """Refuse a thaw that never comes, and a log that would overwrite the model.
+
+    Raises:
+        ValueError: the setting, what it is, what is allowed.
+    """
+    encoder, settings = experiment.encoder, experiment.training
+    if encoder.trainable != "none" and encoder.trainable_from_epoch >= settings.num_epochs:
+        raise ValueError(
+            f"encoder.trainable_from_epoch: {encoder.trainable_from_epoch} received, fewer than "
+            f"the {settings.num_epochs} epochs of this run expected (or encoder.trainable none)"
+        )
+    name = settings.log_file
+    if Path(name).name != name or not name.endswith(".jsonl"):
+        raise ValueError(f"training.log_file: {name!r} received, a plain name.jsonl expected")
 
 
 def check_validation_set(val_set: CaptionDataset) -> None:
