@@ -268,7 +268,7 @@ def search_tradeoff(
         axes.set_xticks(places, [str(size) for size in sizes])
         axes.set_xlabel("beam size")
     told = ", ".join(
-        f"{size}: {score:.2f} in {ms:.0f} ms"
+        f"{size}: {score:.2f} in {ms:.1f} ms"
         for size, score, ms in zip(sizes, scores, milliseconds, strict=True)
     )
     return set_alt_text(figure, f"CIDEr and time a picture by beam size: {told}")
