@@ -15,6 +15,7 @@ from captioning.demo.screenshot import (
     find_chromium,
     open_browser,
     picture_of,
+    press,
     set_size,
     wait_for_text,
 )
@@ -113,8 +114,7 @@ def test_without_attention_there_is_a_sentence(page) -> None:
 
 
 def test_no_picture_and_a_broken_one_get_a_sentence(page, tmp_path: Path) -> None:
-    find(page, "#go").click()
-    wait_for_text(page, ".toast-body", "Please choose a picture first.")
+    press(page, "#go", ".toast-body", "Please choose a picture first.")
     find(page, ".toast-close").click()
     (tmp_path / "broken.jpg").write_bytes(b"this is no picture")
     page.find_element("css selector", "#picture input[type=file]").send_keys(

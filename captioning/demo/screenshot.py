@@ -93,6 +93,24 @@ def wait_for_text(driver, selector: str, text: str):
     return find(driver, selector)
 
 
+def press(driver, selector: str, answer: str, text: str, tries: int = 4):
+    """Click until the page answers: one that is still waking up does not hear the first click."""
+    from selenium.common.exceptions import TimeoutException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def answered(driver) -> bool:
+        return any(text in e.text for e in driver.find_elements("css selector", answer))
+
+    for _ in range(tries):
+        find(driver, selector).click()
+        try:
+            WebDriverWait(driver, PATIENCE / tries).until(answered)
+            break
+        except TimeoutException:
+            continue
+    return wait_for_text(driver, answer, text)
+
+
 def wait_for_images(driver) -> None:
     """Until every picture and font of the page is there."""
     from selenium.webdriver.support.ui import WebDriverWait
@@ -106,8 +124,8 @@ def wait_for_images(driver) -> None:
 
 def caption_example(driver, number: int) -> None:
     """Choose one of the drawings and let it be captioned."""
-    find(driver, f"#examples .gallery-item:nth-of-type({number})").click()
-    wait_for_text(driver, "#captions", "Press Caption it")
+    example = f"#examples .gallery-item:nth-of-type({number})"
+    press(driver, example, "#captions", "Press Caption it")
     find(driver, "#go").click()
     find(driver, "#captions button.word")
 
