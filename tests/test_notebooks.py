@@ -120,7 +120,7 @@ def test_problems_of_the_code_are_found(source, complaint, tmp_path):
     ("output", "complaint"),
     [
         (new_output("stream", name="stderr", text="100%|###"), "stderr"),
-        (new_output("stream", name="stdout", text="read /work/x/y"), "an absolute path"),
+        (new_output("stream", name="stdout", text="read /home/ann/x/y"), "an absolute path"),
         (new_output("error", ename="ValueError", evalue="no"), "an error: ValueError: no"),
         (new_output("display_data", {"text/plain": "HBox(children=())"}), "a dead widget"),
         (new_output("display_data", {"image/png": "iVBO"}), "image/png without alt text"),
