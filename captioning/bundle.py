@@ -174,7 +174,7 @@ class Captioner:
         return generate(self.decoder, features, config), features
 
     def describe(self, pictures: Sequence[Image.Image], **overrides) -> list[list[Caption]]:
-        """Captions of RGB pictures, `num_captions` of each, best first.
+        """Captions of RGB pictures, `num_samples` of each, best first.
 
         Args:
             pictures (Sequence[Image.Image]): B pictures as `data_loader.open_image` gives them.

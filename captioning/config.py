@@ -171,7 +171,7 @@ class GenerationConfig:
 
     method: str = setting("beam", "greedy, sample or beam", choices=("greedy", "sample", "beam"))
     beam_size: int = setting(5, "captions kept open at each word (beam)", 1, 1000)
-    num_captions: int = setting(1, "captions returned for a picture", 1, 1000)
+    num_samples: int = setting(1, "captions returned for a picture", 1, 1000)
     temperature: float = setting(1.0, "below 1 plays safe, above 1 takes risks (sample)", 1e-3, 100)
     top_k: int = setting(0, "draw from the k likeliest words only; 0: all (sample)", 0)
     top_p: float = setting(

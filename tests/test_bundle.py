@@ -86,7 +86,7 @@ def test_one_liner_takes_files_pictures_and_lists(tiny_bundle, tmp_path):
 
 
 def test_several_captions_of_each_picture(tiny_captioner):
-    described = tiny_captioner.describe(pictures(), beam_size=3, num_captions=2)
+    described = tiny_captioner.describe(pictures(), beam_size=3, num_samples=2)
     assert [len(captions) for captions in described] == [2, 2, 2]
     for first, second in described:
         assert first.score >= second.score

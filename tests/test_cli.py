@@ -171,7 +171,7 @@ def test_train_evaluate_caption(run, tiny_data, tmp_path):
         (["--max_pictures", "-1"], "max_pictures: -1 received, 0 or more expected"),
         (["--beam_size", "0"], "beam_size: 0 received, 1 to 1000 expected"),
         (["--method", "best"], "method: 'best' received, one of"),
-        (["--num_captions", "9", "--beam_size", "2"], "num_captions: 9 received, at most 2"),
+        (["--num_samples", "9", "--beam_size", "2"], "num_samples: 9 received, at most 2"),
         (["--device", "gpu"], "device: 'gpu' is not available"),
         (["--output", "."], ".: a folder, the name of a file to write expected"),
     ],
@@ -241,7 +241,7 @@ def test_caption_names_paths_that_lead_nowhere(run, tiny_bundle, tmp_path, path,
 def test_several_captions_and_repeatable_samples(run, tiny_bundle, tmp_path):
     two_halves(40, 40).save(tmp_path / "a.png")
     call = ["caption", "--model", tiny_bundle, tmp_path / "a.png", "--device", "cpu", "--json"]
-    sampled = ["--method", "sample", "--num_captions", 3, "--seed", 5, "--temperature", 1.5]
+    sampled = ["--method", "sample", "--num_samples", 3, "--seed", 5, "--temperature", 1.5]
     code, out, _ = run(*call, *sampled)
     assert code == 0 and len(out.splitlines()) == 3
     assert run(*call, *sampled)[1] == out

@@ -33,7 +33,7 @@ def test_wide_beam_finds_the_exact_best_captions(length_penalty, max_length, sup
         config = make_config(
             method="beam",
             beam_size=40,  # more than 3**3 open beginnings: nothing is pruned
-            num_captions=3,
+            num_samples=3,
             max_length=max_length,
             length_penalty=length_penalty,
             suppress_unk=suppress_unk,
@@ -71,7 +71,7 @@ def test_best_caption_by_hand():
 
 def test_fewer_possible_captions_than_asked_for():
     decoder = MarkovDecoder(alphabet=(END_IDX, 4))
-    config = make_config(method="beam", beam_size=5, num_captions=5, max_length=2)
+    config = make_config(method="beam", beam_size=5, num_samples=5, max_length=2)
     generation = generate(decoder, make_features(2), config)  # <end>; 4 <end>; 4 4
     assert generation.scores.view(2, 5).isfinite().sum(1).tolist() == [3, 3]
     assert generation.tokens.view(2, 5, -1)[:, 3:].eq(PAD_IDX).all()
@@ -108,7 +108,7 @@ def test_beam_is_never_worse_than_greedy(kind, seed, beam_size, length_penalty):
     decoder, features = make_decoder(kind, seed), make_features(4, seed)
     greedy = generate(decoder, features, make_config(length_penalty=length_penalty))
     config = make_config(
-        method="beam", beam_size=beam_size, num_captions=2, length_penalty=length_penalty
+        method="beam", beam_size=beam_size, num_samples=2, length_penalty=length_penalty
     )
     beam = generate(decoder, features, config)
     assert (beam.scores.view(4, 2)[:, 0] >= greedy.scores - 1e-5).all()
@@ -136,12 +136,12 @@ def test_a_plain_beam_would_lose_to_greedy():
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_batch_equals_single(kind, method):
     decoder, features = make_decoder(kind, 3), make_features(6, 3)
-    num_captions = 2 if method == "beam" else 1
-    config = make_config(method=method, num_captions=num_captions, length_penalty=0.5)
+    num_samples = 2 if method == "beam" else 1
+    config = make_config(method=method, num_samples=num_samples, length_penalty=0.5)
     together = generate(decoder, features, config)
     for image in range(6):
         alone = generate(decoder, pick(features, image), config)
-        rows = slice(num_captions * image, num_captions * (image + 1))
+        rows = slice(num_samples * image, num_samples * (image + 1))
         width = alone.tokens.shape[1]
         assert torch.equal(together.tokens[rows, :width], alone.tokens)
         assert together.tokens[rows, width:].eq(PAD_IDX).all()
@@ -152,26 +152,24 @@ def test_batch_equals_single(kind, method):
 @pytest.mark.parametrize("kind", DECODERS)
 def test_beam_captions_are_distinct_and_sorted(kind):
     decoder, features = make_decoder(kind, 5), make_features(4)
-    generation = generate(
-        decoder, features, make_config(method="beam", beam_size=5, num_captions=5)
-    )
+    generation = generate(decoder, features, make_config(method="beam", beam_size=5, num_samples=5))
     scores = generation.scores.view(4, 5)
     assert (scores[:, :-1] >= scores[:, 1:]).all()
     for captions in generation.tokens.view(4, 5, -1).tolist():
         assert len({tuple(caption) for caption in captions}) == 5
 
 
-@pytest.mark.parametrize("num_captions", [1, 3])
+@pytest.mark.parametrize("num_samples", [1, 3])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_early_stop_changes_nothing_but_the_number_of_steps(
-    monkeypatch, num_captions, length_penalty
+    monkeypatch, num_samples, length_penalty
 ):
     decoder, features = MarkovDecoder(1), make_features(5)
     decoder.by_step[6:, END_IDX] += 8  # long captions are possible, but hardly probable
     config = make_config(
         method="beam",
         beam_size=4,
-        num_captions=num_captions,
+        num_samples=num_samples,
         max_length=30,
         length_penalty=length_penalty,
     )
@@ -187,9 +185,7 @@ def test_early_stop_changes_nothing_but_the_number_of_steps(
 def test_attention_is_gathered_along_the_winning_beams():
     features = make_features(4)
     for method in ("greedy", "sample", "beam"):
-        config = make_config(
-            method=method, beam_size=4, num_captions=1 if method == "greedy" else 3
-        )
+        config = make_config(method=method, beam_size=4, num_samples=1 if method == "greedy" else 3)
         generation = generate(MarkovDecoder(7), features, config)
         before = torch.cat(
             [torch.full_like(generation.tokens[:, :1], START_IDX), generation.tokens[:, :-1]], 1
@@ -224,11 +220,11 @@ def test_trace_holds_the_tree_of_the_winner():
         ({"method": "magic"}, "method: 'magic' received"),
         ({"max_length": 0}, "max_length: 0 received, 1 to"),
         ({"beam_size": 0}, "beam_size: 0 received, 1 to"),
-        ({"num_captions": 0}, "num_captions: 0 received, 1 to"),
-        ({"num_captions": 2}, "num_captions: 2 received, at most 1 expected from greedy search"),
+        ({"num_samples": 0}, "num_samples: 0 received, 1 to"),
+        ({"num_samples": 2}, "num_samples: 2 received, at most 1 expected from greedy search"),
         (
-            {"method": "beam", "num_captions": 4},
-            "num_captions: 4 received, at most 3 expected from beam search",
+            {"method": "beam", "num_samples": 4},
+            "num_samples: 4 received, at most 3 expected from beam search",
         ),
         ({"method": "beam", "beam_size": 62}, "beam_size: 62 received, 1 to 61 expected"),
         ({"temperature": 0.0}, "temperature: 0.0 received"),

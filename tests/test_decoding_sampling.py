@@ -30,8 +30,8 @@ from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX
 def test_logprobs_equal_a_teacher_forced_pass(kind, method):
     decoder, features = make_decoder(kind, 11), make_features(3)
     changes = {"temperature": 0.7, "top_p": 0.8} if method == "sample" else {}
-    num_captions = 1 if method == "greedy" else 3
-    config = make_config(method=method, num_captions=num_captions, **changes)
+    num_samples = 1 if method == "greedy" else 3
+    config = make_config(method=method, num_samples=num_samples, **changes)
     generation = generate(decoder, features, config)
     forced = forced_logprobs(decoder, features, generation.tokens)
     torch.testing.assert_close(generation.logprobs, forced, rtol=1e-5, atol=1e-5)
@@ -42,7 +42,7 @@ def test_logprobs_equal_a_teacher_forced_pass(kind, method):
 def test_logprobs_equal_forward(kind):
     """One pass over <start> and the sampled words gives their log-probabilities again."""
     decoder, features = make_decoder(kind, 2), make_features(3)
-    generation = generate(decoder, features, make_config(method="sample", num_captions=4))
+    generation = generate(decoder, features, make_config(method="sample", num_samples=4))
     tokens = generation.tokens
     inputs = torch.cat([torch.full_like(tokens[:, :1], START_IDX), tokens[:, :-1]], 1)
     output = decoder(features, inputs)
@@ -84,7 +84,7 @@ def test_whole_captions_come_with_their_probability():
     decoder, features = MarkovDecoder(3), make_features(1)
     decoder.impossible[START_IDX] = True  # nothing is suppressed: probabilities sum to one
     features = VisualFeatures(features.regions.expand(20, -1, -1))
-    config = make_config(method="sample", num_captions=1000, max_length=2, suppress_unk=False)
+    config = make_config(method="sample", num_samples=1000, max_length=2, suppress_unk=False)
     generation = generate(decoder, features, config)
     counts = {}
     for row in generation.tokens.tolist():
@@ -127,7 +127,7 @@ def test_seed_decides_the_samples():
     decoder, features = MarkovDecoder(9), make_features(3)
 
     def draw(seed):
-        config = make_config(method="sample", num_captions=5, seed=seed)
+        config = make_config(method="sample", num_samples=5, seed=seed)
         return generate(decoder, features, config).tokens.tolist()
 
     assert draw(1) == draw(1) != draw(2)
@@ -140,7 +140,7 @@ def test_seed_decides_the_samples():
 
 def test_samples_are_image_major_and_best_first():
     decoder, features = MarkovDecoder(10), make_features(3)
-    generation = generate(decoder, features, make_config(method="sample", num_captions=6))
+    generation = generate(decoder, features, make_config(method="sample", num_samples=6))
     scores = generation.scores.view(3, 6)
     assert (scores[:, :-1] >= scores[:, 1:]).all()
     forced = forced_logprobs(decoder, features, generation.tokens)

@@ -46,7 +46,7 @@ def client(models: Path) -> Iterator[Client]:
 
 
 def ask(client: Client, picture: str | None = EXAMPLE, model="picturebook_xe", **settings) -> dict:
-    settings = {"method": "beam", "beam_size": 3, "temperature": 1, "num_captions": 1, **settings}
+    settings = {"method": "beam", "beam_size": 3, "temperature": 1, "num_samples": 1, **settings}
     file = None if picture is None else handle_file(picture)
     return client.predict(picture=file, model=model, **settings, api_name="/caption")
 
@@ -63,7 +63,7 @@ def refusal(client: Client, **request) -> str:
 
 
 def test_captions_come_back_best_first(client: Client) -> None:
-    answer = ask(client, beam_size=4, num_captions=3)
+    answer = ask(client, beam_size=4, num_samples=3)
     assert answer["model"] == "picturebook_xe" and answer["ms"] >= 0
     logprobs = [caption["logprob"] for caption in answer["captions"]]
     assert len(logprobs) == 3 and logprobs == sorted(logprobs, reverse=True)
@@ -84,7 +84,7 @@ def test_only_caption_is_offered_to_programs(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     names = [parameter["parameter_name"] for parameter in endpoints["/caption"]["parameters"]]
     assert set(endpoints) == {"/caption"}
-    expected = ["picture", "model", "method", "beam_size", "temperature", "num_captions"]
+    expected = ["picture", "model", "method", "beam_size", "temperature", "num_samples"]
     assert names == expected
 
 
@@ -143,8 +143,8 @@ def test_decompression_bomb_is_refused_by_its_header(client: Client, tmp_path: P
         ({"beam_size": 2.5}, "beam_size: 2.5 received"),
         ({"beam_size": "many"}, "beam_size: 'many' received"),
         ({"temperature": -1.0, "method": "sample"}, "temperature: -1.0 received"),
-        ({"method": "greedy", "num_captions": 2}, "num_captions: 2 received"),
-        ({"beam_size": 2, "num_captions": 3}, "num_captions: 3 received"),
+        ({"method": "greedy", "num_samples": 2}, "num_samples: 2 received"),
+        ({"beam_size": 2, "num_samples": 3}, "num_samples: 3 received"),
     ],
 )
 def test_unknown_settings_are_refused(client: Client, settings: dict, words: str) -> None:

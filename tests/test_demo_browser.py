@@ -94,14 +94,14 @@ def test_settings_follow_the_method(page) -> None:
     def shown(name: str) -> bool:
         return any(e.is_displayed() for e in page.find_elements("css selector", f"#{name}"))
 
-    assert (shown("beam_size"), shown("temperature"), shown("num_captions")) == (True, False, True)
+    assert (shown("beam_size"), shown("temperature"), shown("num_samples")) == (True, False, True)
     page.find_element("css selector", "#method input[value=sample]").click()
     find(page, "#temperature")
-    assert (shown("beam_size"), shown("num_captions")) == (False, True)
+    assert (shown("beam_size"), shown("num_samples")) == (False, True)
     wait_for_text(page, "#method", "dice")
     page.find_element("css selector", "#method input[value=greedy]").click()
     wait_for_text(page, "#method", "same every time")
-    assert not any(map(shown, ("beam_size", "temperature", "num_captions")))
+    assert not any(map(shown, ("beam_size", "temperature", "num_samples")))
 
 
 def test_without_attention_there_is_a_sentence(page) -> None:

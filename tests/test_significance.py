@@ -11,12 +11,12 @@ from captioning.evaluation.significance import mean_scores, paired_bootstrap
 
 def test_equal_differences_leave_nothing_to_chance():
     first = {i: i + 0.5 for i in range(10)}
-    result = paired_bootstrap(first, {i: float(i) for i in range(10)}, num_samples=50)
+    result = paired_bootstrap(first, {i: float(i) for i in range(10)}, num_draws=50)
     assert result == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_it_pairs_by_image_id_not_by_position():
-    result = paired_bootstrap({"a": 1.0, "b": 5.0}, {"b": 4.0, "a": 0.0}, num_samples=50)
+    result = paired_bootstrap({"a": 1.0, "b": 5.0}, {"b": 4.0, "a": 0.0}, num_draws=50)
     assert result == pytest.approx((1, 1, 1))
 
 
@@ -50,7 +50,7 @@ def test_seed_decides():
     [
         ({}, {}, {}, "no scores received"),
         ({1: 0.0}, {1: 0.0, 2: 1.0}, {}, "image 2 has one score"),
-        ({1: 0.0}, {1: 0.0}, {"num_samples": 0}, "num_samples: 0 received"),
+        ({1: 0.0}, {1: 0.0}, {"num_draws": 0}, "num_draws: 0 received"),
         ({1: 0.0}, {1: 0.0}, {"confidence": 1.0}, "confidence: 1.0 received"),
     ],
 )

@@ -32,7 +32,7 @@ def test_all_settings_by_default():
     assert [row[0] for row in config_rows(GenerationConfig())] == [
         "method",
         "beam_size",
-        "num_captions",
+        "num_samples",
         "temperature",
         "top_k",
         "top_p",

@@ -100,14 +100,14 @@ def beam_search(
     config: GenerationConfig,
     trace: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The best `config.num_captions` of the captions that a beam of `config.beam_size` finds.
+    """The best `config.num_samples` of the captions that a beam of `config.beam_size` finds.
 
     Args:
         trace (list | None): receives the tree, one dict per step (see `trace_entry`).
 
     Returns:
         tuple: tokens (N,T), logprobs (N,T), scores (N,), attention_weights (N,T,P) or None with
-            N = B * num_captions, image-major, best first. Should an image have fewer possible
+            N = B * num_samples, image-major, best first. Should an image have fewer possible
             captions, the rest is padding with score -inf.
 
     Raises:
@@ -125,7 +125,7 @@ def beam_search(
     words = torch.full((num_images, num_slots), START_IDX, device=device)
     running = torch.full((num_images, num_slots), NEVER, device=device)
     running[:, 0] = running[:, -1] = 0.0  # all are equal at the root: open one, and the greedy one
-    found = Finished(num_images, config.num_captions, device)
+    found = Finished(num_images, config.num_samples, device)
     greedy = Finished(num_images, 1, device)
     images = torch.arange(num_images, device=device)  # the images still searched, (A,)
     tree: list[Column] = []
@@ -268,7 +268,7 @@ def best_captions(
     Returns:
         tuple: as `beam_search` returns.
     """
-    num_captions = found.scores.shape[1]
+    num_samples = found.scores.shape[1]
     scores = torch.cat([found.scores, greedy.scores], dim=1)  # (B,n+1)
     steps = torch.cat([found.steps, greedy.steps], dim=1)
     slots = torch.cat([found.slots, greedy.slots], dim=1)
@@ -278,7 +278,7 @@ def best_captions(
     scores[:, -1] = scores[:, -1].masked_fill(is_known, NEVER)
     steps = torch.where(scores > NEVER, steps, -1)
 
-    scores, kept = scores.topk(num_captions, dim=1)  # (B,n)
+    scores, kept = scores.topk(num_samples, dim=1)  # (B,n)
     tokens, logprobs, weights = walk_back(tree, steps.gather(1, kept), slots.gather(1, kept))
     tokens, logprobs = tokens.flatten(0, 1), logprobs.flatten(0, 1)  # (N,T)
     width = max(1, int((tokens != PAD_IDX).sum(dim=1).max()))

@@ -60,7 +60,7 @@ def generate(
             `beam_search`).
 
     Returns:
-        Generation: B * num_captions captions.
+        Generation: B * num_samples captions.
 
     Raises:
         ValueError: a setting lies outside its range, settings contradict each other, or the
@@ -82,6 +82,6 @@ def check_config(config: GenerationConfig) -> None:
     """
     validate(config)
     most = {"greedy": 1, "beam": config.beam_size}.get(config.method)
-    if most is not None and config.num_captions > most:
+    if most is not None and config.num_samples > most:
         allowed = f"at most {most} expected from {config.method} search"
-        raise ValueError(f"num_captions: {config.num_captions} received, {allowed}")
+        raise ValueError(f"num_samples: {config.num_samples} received, {allowed}")

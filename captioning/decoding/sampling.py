@@ -48,7 +48,7 @@ def greedy_search(
 def sample(
     decoder: Decoder, features: VisualFeatures, config: GenerationConfig
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """`config.num_captions` captions per image, drawn independently; the image is encoded once.
+    """`config.num_samples` captions per image, drawn independently; the image is encoded once.
 
     Draws are independent, so two may be equal. They are returned best first within an image.
 
@@ -62,7 +62,7 @@ def sample(
     def choose(logprobs: Tensor) -> Tensor:
         return draw_words(logprobs, config.temperature, config.top_k, config.top_p, generator)
 
-    rows_per_image = config.num_captions
+    rows_per_image = config.num_samples
     drawn = extend_rows(decoder, features, config, choose, rows_per_image)
     if rows_per_image == 1:
         return drawn

@@ -75,14 +75,14 @@ def build_page(models: Path, device: str = "auto") -> gr.Blocks:
             method: str = "beam",
             beam_size: int = 5,
             temperature: float = 1.0,
-            num_captions: int = 1,
+            num_samples: int = 1,
         ) -> tuple[dict, Answer]:
             """Caption a picture.
 
             Returns the captions, best first, each with its log-probability, and the time taken.
             """
             try:
-                settings = used_settings(method, beam_size, temperature, num_captions)
+                settings = used_settings(method, beam_size, temperature, num_samples)
                 captioner = shelf.get(model)
                 if not picture or not picture.get("path"):
                     raise ValueError(NO_PICTURE)
@@ -167,36 +167,36 @@ def settings_band(shelf: Shelf) -> list[gr.components.Component]:
             visible=False,
             elem_id="temperature",
         )
-        num_captions = gr.Slider(
+        num_samples = gr.Slider(
             1,
             MOST_CAPTIONS,
             1,
             step=1,
             label="Captions",
             min_width=180,
-            elem_id="num_captions",
+            elem_id="num_samples",
         )
     facts_box = gr.HTML(model_facts(shelf, names[0]) if names else "", elem_id="facts")
     method.change(
         show_settings,
         method,
-        [method, beam_size, temperature, num_captions],
+        [method, beam_size, temperature, num_samples],
         api_visibility="private",
         show_progress="hidden",
     )
-    return [model, method, beam_size, temperature, num_captions, facts_box]
+    return [model, method, beam_size, temperature, num_samples, facts_box]
 
 
-def used_settings(method: str, beam_size: int, temperature: float, num_captions: int) -> dict:
+def used_settings(method: str, beam_size: int, temperature: float, num_samples: int) -> dict:
     """The settings that matter for a method (greedy search has none).
 
     Raises:
         ValueError: a number is not whole where it has to be.
     """
-    for name, number in (("beam_size", beam_size), ("num_captions", num_captions)):
+    for name, number in (("beam_size", beam_size), ("num_samples", num_samples)):
         if isinstance(number, float) and not number.is_integer():
             raise ValueError(f"{name}: {number} received, a whole number expected")
-    chosen = {"method": method, "num_captions": num_captions}
+    chosen = {"method": method, "num_samples": num_samples}
     if method == "sample":
         return {**chosen, "temperature": temperature}
     return {**chosen, "beam_size": beam_size} if method == "beam" else chosen

@@ -68,7 +68,7 @@ def caption_dataset(
             if batch.skipped:
                 raise UnreadableImageError(batch.skipped[0])
             result, _ = captioner.generate(batch.images.to(captioner.device), config)
-            best = captioner.to_captions(result)[:: config.num_captions]
+            best = captioner.to_captions(result)[:: config.num_samples]
             captions.update(zip(batch.image_ids, (c.text for c in best), strict=True))
             bar.update(len(batch))
     return captions

@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 def paired_bootstrap(
     first: Mapping[Hashable, float],
     second: Mapping[Hashable, float],
-    num_samples: int = 10_000,
+    num_draws: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Difference:
@@ -39,7 +39,7 @@ def paired_bootstrap(
     Args:
         first (Mapping): image id to the score of the first system, e.g. its CIDEr.
         second (Mapping): the same ids, of the second system.
-        num_samples (int): draws, >= 1.
+        num_draws (int): draws, >= 1.
         confidence (float): share of the draws inside the interval, between 0 and 1.
         seed (int): makes the draws repeatable.
 
@@ -54,15 +54,15 @@ def paired_bootstrap(
         raise ValueError(f"first, second: image {odd!r} has one score, two expected")
     if not first:
         raise ValueError("first: no scores received, at least one picture expected")
-    if num_samples < 1:
-        raise ValueError(f"num_samples: {num_samples} received, 1 or more expected")
+    if num_draws < 1:
+        raise ValueError(f"num_draws: {num_draws} received, 1 or more expected")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} received, a number between 0 and 1 expected")
     differences = np.array([first[image_id] - second[image_id] for image_id in first])
     random = np.random.default_rng(seed)
     means = []
-    for start in range(0, num_samples, CHUNK):
-        size = (min(CHUNK, num_samples - start), len(differences))
+    for start in range(0, num_draws, CHUNK):
+        size = (min(CHUNK, num_draws - start), len(differences))
         means.append(differences[random.integers(len(differences), size=size)].mean(1))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
