@@ -125,9 +125,71 @@ class DecoderConfig:
 
 
 @dataclass
+class SelfCriticalConfig:
+    """Reward, baseline and objective of training on the captioner's own captions."""
+
+    num_samples: int = setting(
+        5, "captions drawn for each picture; more: a steadier gradient, a slower step", 1, 1000
+    )
+    baseline: str = setting(
+        "leave_one_out",
+        "what a reward is compared to: leave_one_out (mean of the picture's other samples), greedy "
+        "or beam (one searched caption of the picture), none",
+        choices=("leave_one_out", "greedy", "beam", "none"),
+    )
+    baseline_beam_size: int = setting(3, "beams of the baseline caption (baseline beam)", 2, 100)
+    normalize_advantage: bool = setting(
+        False, "shift and scale the advantages of a step to mean 0 and standard deviation 1"
+    )
+    temperature: float = setting(1.0, "of the draws; below 1 stays closer to greedy", 1e-3, 100)
+    dropout: bool = setting(
+        False, "leave dropout on, in the draws and in the gradient; off: both see the same network"
+    )
+    cider_weight: float = setting(1.0, "weight of CIDEr-D (0..10) in the reward", 0, 1000)
+    bleu_weight: float = setting(0.0, "weight of sentence BLEU-4 (0..1) in the reward", 0, 1000)
+    count_end: bool = setting(
+        True, "<end> is a word of captions, references and frequencies; without: '... on a'"
+    )
+    diversity_weight: float = setting(
+        0.0, "weight of what a sample adds to the self-CIDEr diversity of its picture", 0, 1000
+    )
+    entropy_weight: float = setting(0.0, "bonus for the mean entropy of the words (nats)", 0, 100)
+    cross_entropy_weight: float = setting(
+        0.0, "share of cross-entropy on human captions in the loss", 0, 1
+    )
+    kl_weight: float = setting(
+        0.0, "penalty for leaving the starting model, per nat of KL divergence a word", 0, 100
+    )
+    ppo_clip: float = setting(0.2, "largest change of a word's probability ratio (ppo)", 0.01, 1)
+    drop_worst: float = setting(0.0, "share of samples with the largest loss to leave out", 0, 0.9)
+    stop_entropy: float = setting(
+        0.02, "stop when the entropy of the words stays below (nats a word); 0 never stops", 0, 10
+    )
+    stop_distinct: float = setting(
+        0.05, "stop when the share of different captions beyond the first stays below", 0, 1
+    )
+
+
+@dataclass
 class TrainingConfig:
     """How the weights are found."""
 
+    objective: str = setting(
+        "cross_entropy",
+        "cross_entropy on human captions, or a reward on own ones: reinforce (self-critical), ppo, "
+        "risk, max_margin, multi_margin, softmax_margin, best_of_n, sequence_nll",
+        choices=(
+            "cross_entropy",
+            "reinforce",
+            "ppo",
+            "risk",
+            "max_margin",
+            "multi_margin",
+            "softmax_margin",
+            "best_of_n",
+            "sequence_nll",
+        ),
+    )
     num_epochs: int = setting(10, "passes over the training pictures", 1, 100_000)
     optimizer: str = setting("adamw", "adam, adamw or sgd", choices=("adam", "adamw", "sgd"))
     learning_rate: float = setting(1e-3, "step size of the decoder", 1e-9, 10)
@@ -148,6 +210,9 @@ class TrainingConfig:
     )
     attention_penalty: float = setting(
         0.0, "weight of the doubly stochastic penalty (attention only)", 0, 100
+    )
+    accumulate: int = setting(
+        1, "batches whose gradients are summed before a step; larger steps in the same memory", 1
     )
     precision: str = setting(
         "fp32",
@@ -201,6 +266,7 @@ class Experiment:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
 
 
