@@ -334,6 +334,7 @@ class CaptionLoader:
         batching (str): "padded" or "length".
         num_workers (int): processes that read pictures; 0 reads them in this one.
         seed (int): seed of the order and of the captions drawn.
+        part (tuple[int, int]): (k, n): the k-th of n processes that share batches n times as large.
 
     Raises:
         ValueError: an argument is out of range, or no picture has a caption.
@@ -347,6 +348,7 @@ class CaptionLoader:
         batching: str = "padded",
         num_workers: int = 0,
         seed: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batching not in ("padded", "length"):
             raise ValueError(f"batching: {batching!r} received, 'padded' or 'length' expected")
@@ -360,18 +362,22 @@ class CaptionLoader:
             raise ValueError(f"split {dataset.split!r}: no captions, training needs some")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
         self.captions_per_image, self.batching, self.seed = captions_per_image, batching, seed
+        self.part = part
         self.epoch, self.position = 0, 0
         self._batches = (-1, [])
 
     def batches(self) -> list[list[Item]]:
-        """What the batches of the current epoch consist of."""
+        """What the batches of the current epoch consist of (this process's part of each)."""
         if self._batches[0] != self.epoch:
-            captions, size, chance = self.dataset.captions, self.batch_size, (self.seed, self.epoch)
+            rank, size = self.part
+            captions, chance = self.dataset.captions, (self.seed, self.epoch)
             if self.batching == "length":
-                self._batches = self.epoch, length_batches(captions, size, *chance)
+                made = length_batches(captions, self.batch_size * size, *chance)
             else:
-                made = padded_batches(captions, size, self.captions_per_image, *chance)
-                self._batches = self.epoch, made
+                number = self.captions_per_image
+                made = padded_batches(captions, self.batch_size * size, number, *chance)
+            parts = [b[len(b) * rank // size : len(b) * (rank + 1) // size] for b in made]
+            self._batches = self.epoch, parts
         return self._batches[1]
 
     def __len__(self) -> int:

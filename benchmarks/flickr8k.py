@@ -38,7 +38,7 @@ from captioning.evaluation.baselines import (  # noqa: E402
 from captioning.evaluation.evaluate import evaluate  # noqa: E402
 from captioning.evaluation.metrics import leave_one_out, score_captions  # noqa: E402
 from captioning.evaluation.significance import mean_scores, paired_bootstrap  # noqa: E402
-from captioning.training.cross_entropy import train  # noqa: E402
+from captioning.training.loop import train  # noqa: E402
 from data_loader import CaptionDataset  # noqa: E402
 from vocabulary import Vocabulary  # noqa: E402
 

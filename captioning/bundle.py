@@ -101,6 +101,7 @@ class Captioner:
         vocabulary (Vocabulary): the words behind the ids.
         experiment (Experiment): the settings it was built and trained with.
         record (dict): what is known about its training (scores, seed, versions).
+        reward (dict | None): signature of the reward it was trained on, if any.
     """
 
     encoder: nn.Module
@@ -108,6 +109,7 @@ class Captioner:
     vocabulary: Vocabulary
     experiment: Experiment
     record: dict = field(default_factory=dict)
+    reward: dict | None = None
 
     @classmethod
     def build(
@@ -248,7 +250,7 @@ class Captioner:
         return {
             "format": FORMAT,
             "vocabulary": {"size": len(self.vocabulary), "hash": self.vocabulary.content_hash},
-            "reward": None,
+            "reward": self.reward,
             "experiment": asdict(self.experiment),
             "record": self.record,
             "versions": {
@@ -276,7 +278,7 @@ class Captioner:
             captioner = cls.build(experiment, vocabulary, load_weights=False)
         except ValueError as error:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
-        captioner.record = config.get("record", {})
+        captioner.record, captioner.reward = config.get("record", {}), config.get("reward")
         load_weights(captioner.networks(), folder / "model.safetensors")
         return captioner.to(pick_device(device)).train(False)
 

@@ -114,7 +114,7 @@ def run_train(arguments: Namespace) -> int:
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume and --overwrite: both received, at most one expected")
     from captioning.datasets.ready import ready_data
-    from captioning.training.cross_entropy import train
+    from captioning.training.loop import train
 
     ready_data(experiment.data)
     captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)

@@ -150,6 +150,9 @@ class SelfCriticalConfig:
     count_end: bool = setting(
         True, "<end> is a word of captions, references and frequencies; without: '... on a'"
     )
+    document_frequency: str = setting(
+        "", "table of n-gram frequencies (file or bundle); empty: of the captions trained on"
+    )
     diversity_weight: float = setting(
         0.0, "weight of what a sample adds to the self-CIDEr diversity of its picture", 0, 1000
     )

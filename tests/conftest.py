@@ -22,8 +22,8 @@ from captioning.config import (
     TransformConfig,
     VocabularyConfig,
 )
-from captioning.training.cross_entropy import train
 from captioning.training.history import read_history
+from captioning.training.loop import train
 from data_loader import CaptionDataset, train_transform
 from vocabulary import Vocabulary
 

@@ -60,6 +60,16 @@ def test_a_false_caption_by_hand(scene: Scene) -> None:
     assert overall["count_accuracy"] == 0.0
 
 
+def test_the_facts_score_is_a_plain_mean_of_four(scene: Scene) -> None:
+    true = score("Two red dogs stand left of a white cat on the beach.", scene)
+    assert true["facts"] == pytest.approx((2 / 3 + 1 + 1 + 1) / 4)
+    # Objects: 2 of 3 right, 2 of 4 found, F1 4/7; one colour of two; relation and setting false.
+    false = score("One blue dog stands right of a white cat and a horse in the snow.", scene)
+    assert false["facts"] == pytest.approx((4 / 7 + 1 / 2 + 0 + 0) / 4)
+    assert score("A plane.", scene)["facts"] == pytest.approx(2 / 5 / 4)  # silent about the rest
+    assert score("Nothing.", scene)["facts"] == 0
+
+
 def test_micro_average_over_pictures_and_captions(scene: Scene) -> None:
     other = Scene(2, "snow", [Entity(0, "boat", "pink")], [])
     result = score_facts({1: ["A dog.", "A dog and a bus."], 2: "A cat."}, {1: scene, 2: other})

@@ -149,11 +149,6 @@ def test_count_bars_are_sorted_cut_and_coloured():
     assert right.patches[0].get_facecolor() == (1, 0, 0, 1)
 
 
-def test_heatmap_writes_every_number():
-    axes = data.heatmap(np.array([[1, 2], [3, 1200]]), ["a", "b"], ["x", "y"], "counts").axes[0]
-    assert texts(axes) == ["1", "2", "3", "1,200"]
-
-
 def test_score_figure_shows_bars_and_all_pictures():
     left, right = data.score_figure([0.5, 1.5, 1.0], {"people": 1.0, "always": 0.1}).axes
     assert sum(patch.get_height() for patch in left.patches) == 3

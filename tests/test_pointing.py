@@ -42,16 +42,29 @@ def test_boxes_become_shares_of_the_picture(tmp_path):
     record = {
         "images": [{"id": 7, "width": 200, "height": 100}],
         "categories": [{"id": 3, "name": "dog"}],
-        "annotations": [{"image_id": 7, "category_id": 3, "bbox": [50, 25, 100, 50]}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [50, 25, 100, 50]}],
     }
     path = tmp_path / "instances_test.json"
     path.write_text(json.dumps(record))
     assert read_boxes(path) == {7: {"dog": [(0.25, 0.25, 0.75, 0.75)]}}
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '{"images": [{"id": 1}]}'])
-def test_other_files_are_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("image", "annotation", "part"),
+    [
+        ({"id": 7}, {"bbox": [0, 0, 1, 1]}, "KeyError\\('width'\\)"),
+        ({"id": 7, "width": 0, "height": 9}, {"bbox": [0, 0, 1, 1]}, "ZeroDivisionError"),
+        ({"id": 7, "width": 9, "height": 9}, {}, "KeyError\\('bbox'\\)"),
+        ({"id": 7, "width": 9, "height": 9}, {"bbox": [0, 0]}, "ValueError"),
+    ],
+)
+def test_boxes_need_sizes(tmp_path, image, annotation, part):
+    record = {
+        "images": [image],
+        "categories": [{"id": 3, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, **annotation}],
+    }
     path = tmp_path / "instances_test.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="not a COCO instances file"):
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"boxes and sizes expected .*{part}"):
         read_boxes(path)

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from captioning.config import Experiment
 from captioning.training.checkpoint import load_checkpoint
-from captioning.training.cross_entropy import train
 from captioning.training.history import read_history
+from captioning.training.loop import train
 
 ROOT = Path(__file__).parent.parent
 STEPS_PER_EPOCH = 12
@@ -25,7 +25,7 @@ SLOW_RUN = """
 import sys, time, torch
 from conftest import small_experiment
 from test_resume import longer
-from captioning.training.cross_entropy import train
+from captioning.training.loop import train
 torch.set_num_threads(1)
 experiment = longer(sys.argv[1], sys.argv[2])
 experiment.loader.num_workers = int(sys.argv[3])

@@ -13,13 +13,14 @@ from odd_pictures import two_halves
 from captioning.bundle import Captioner
 from captioning.config import TrainingConfig
 from captioning.training.checkpoint import load_checkpoint
-from captioning.training.cross_entropy import TrainingError, caption_loss, train_step
+from captioning.training.cross_entropy import caption_loss
 from captioning.training.run import prepare_run
 from captioning.training.schedules import (
     check_schedule,
     learning_rate_factor,
     sampling_probability,
 )
+from captioning.training.update import TrainingError, take_step
 from data_loader import CaptionDataset, UnreadableImageError
 from model import DecoderOutput
 
@@ -188,7 +189,7 @@ def test_init_from_starts_with_the_words_and_weights_of_a_bundle(
 
 
 def test_early_stopping(tiny_experiment, tmp_path, monkeypatch):
-    import captioning.training.cross_entropy as module
+    import captioning.training.loop as module
 
     scores = iter([0.1, 0.3, 0.3, 0.2, 0.9, 0.9])
 
@@ -322,7 +323,7 @@ def test_nan_is_refused_and_changes_no_weight(tiny_experiment):
     batch.images[0, 0, 0, 0] = float("nan")
     before = {name: v.clone() for name, v in run.captioner.networks().state_dict().items()}
     with pytest.raises(TrainingError, match=r"step 1: the loss is nan; a lower training\.learning"):
-        train_step(run, batch)
+        take_step(run, [batch])
     after = run.captioner.networks().state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
@@ -334,7 +335,7 @@ def test_an_infinite_gradient_is_refused_and_changes_no_weight(tiny_experiment):
     decoder.output.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = {name: v.clone() for name, v in decoder.state_dict().items()}
     with pytest.raises(TrainingError, match=r"step 1: the gradient is (nan|inf); a lower"):
-        train_step(run, next(iter(run.loader)))
+        take_step(run, [next(iter(run.loader))])
     assert all(torch.equal(v, before[name]) for name, v in decoder.state_dict().items())
 
 

@@ -5,13 +5,12 @@ The lessons use these to show what is there and to go on where it is not.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 from pathlib import Path
 
 from pycocotools.coco import COCO
 
+from captioning.datasets.instances import load_instances
 from captioning.datasets.picturebook.scene import Scene, load_scenes
 
 
@@ -19,19 +18,10 @@ def read_instances(data: str | Path, split: str) -> COCO | None:
     """Boxes, outlines and categories of `annotations/instances_SPLIT.json`, or None without it.
 
     Raises:
-        ValueError: the file is not in COCO's format, or names no categories.
+        ValueError: see `load_instances`.
     """
     path = Path(data) / "annotations" / f"instances_{split}.json"
-    if not path.is_file():
-        return None
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it reads
-            coco = COCO(str(path))
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{path}: not a COCO instance file ({error!r})") from error
-    if not coco.cats:
-        raise ValueError(f"{path}: no categories in it, at least one expected")
-    return coco
+    return load_instances(path) if path.is_file() else None
 
 
 def read_scenes(data: str | Path, split: str) -> dict[int, Scene]:

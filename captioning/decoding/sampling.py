@@ -110,6 +110,57 @@ def draw_words(
     return (places if words is None else words.gather(-1, places)).squeeze(-1)
 
 
+def sample_from_uniform(
+    decoder: Decoder, features: VisualFeatures, config: GenerationConfig, uniform: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Draw captions with given random numbers, one for each word of each row.
+
+    A row's caption depends on its own numbers only, so several processes that share a batch draw
+    what one process would, and nothing has to be remembered to draw it again.
+
+    Args:
+        decoder (Decoder): used as it is (see `generate`).
+        features (VisualFeatures): of B images.
+        config (GenerationConfig): temperature, max_length, suppress_unk are used.
+        uniform (Tensor): (N,max_length) in 0..1, N = B * samples, image-major.
+
+    Returns:
+        tuple[Tensor, Tensor]: tokens (N,T) and their log-probabilities at temperature 1 (N,T), as
+            in `Generation`, in the order of the rows.
+    """
+    size = decoder.group_size
+    padded = torch.nn.functional.pad(uniform, (0, -uniform.shape[1] % size))
+    groups = iter(padded.split(size, dim=1))  # (N,G) each
+
+    def choose(logprobs: Tensor) -> Tensor:
+        return invert_distribution(logprobs, next(groups), config.temperature)
+
+    rows_per_image = len(uniform) // features.regions.shape[0]
+    return extend_rows(decoder, features, config, choose, rows_per_image)[:2]
+
+
+def invert_distribution(logprobs: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
+    """The word at which the cumulated probability exceeds a number: a draw, if it is uniform.
+
+    Args:
+        logprobs (Tensor): log-probabilities, -inf where forbidden, (...,V).
+        uniform (Tensor): in 0..1, (...).
+        temperature (float): > 0.
+
+    Returns:
+        Tensor: word ids, (...).
+    """
+    best = logprobs.amax(dim=-1, keepdim=True)
+    weights = ((logprobs - best) / temperature).exp()  # (...,V)
+    cumulated = weights.cumsum(dim=-1)
+    target = uniform.clamp(max=1 - 2**-20) * cumulated[..., -1]  # below the last sum
+    words = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)  # (...,1)
+    words = words.clamp(max=logprobs.shape[-1] - 1)
+    # Parallel sums may step up at a word of no probability; such a word is never drawn.
+    possible = weights.gather(-1, words) > 0
+    return torch.where(possible, words, logprobs.argmax(dim=-1, keepdim=True)).squeeze(-1)
+
+
 def extend_rows(
     decoder: Decoder,
     features: VisualFeatures,

@@ -14,12 +14,12 @@ singulars guessed; own synonyms (`coco_synonyms.py`) or the caller's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captioning.datasets.instances import load_instances
 from captioning.evaluation.caption_files import ImageId
 from captioning.evaluation.coco_synonyms import COCO_SYNONYMS, NO_OBJECT
 from vocabulary import tokenize
@@ -210,56 +210,21 @@ def read_objects(path: str | Path) -> tuple[dict[ImageId, set[str]], list[str]]:
     """The categories in each picture, from a COCO instances file.
 
     Args:
-        path (str | Path): `instances_SPLIT.json` with `images`, `annotations` and `categories`.
+        path (str | Path): `instances_SPLIT.json`.
 
     Returns:
         tuple: image id to the set of its categories (empty for a picture without objects), and all
             category names in the file's order.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not such a file.
+        FileNotFoundError, ValueError: see `load_instances`.
     """
-    record = _read_object(path, "instances")
-    try:
-        names = {category["id"]: category["name"] for category in record["categories"]}
-        objects: dict[ImageId, set[str]] = {image["id"]: set() for image in record["images"]}
-        for annotation in record["annotations"]:
-            objects[annotation["image_id"]].add(names[annotation["category_id"]])
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"instances: {path} is not a COCO instances file (images, annotations and categories "
-            f"that fit together expected; {type(error).__name__}: {error})"
-        ) from error
-    return objects, list(names.values())
-
-
-def read_synonyms(path: str | Path) -> dict[str, list[str]]:
-    """Synonyms for `ObjectWords` from a JSON file: an object of category to list of words.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else.
-    """
-    record = _read_object(path, "synonyms")
-    for category, words in record.items():
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(
-                f"synonyms: {path}: {category!r} has {words!r}, a list of words expected"
-            )
-    return record
-
-
-def _read_object(path: str | Path, argument: str) -> dict:
-    try:
-        record = json.loads(Path(path).read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{argument}: {path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{argument}: {path} is not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{argument}: {path} holds no JSON object, one expected")
-    return record
+    coco = load_instances(path)
+    objects = {
+        image_id: {coco.cats[one["category_id"]]["name"] for one in coco.imgToAnns[image_id]}
+        for image_id in coco.imgs
+    }
+    return objects, [category["name"] for category in coco.cats.values()]
 
 
 def _label(mention: Mention) -> str:

@@ -16,6 +16,7 @@ from captioning.datasets.picturebook.lexicon import category_words
 from captioning.datasets.picturebook.scene import load_scenes
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
 from captioning.evaluation.facts import score_facts
+from captioning.evaluation.fluency import fluency
 from captioning.evaluation.metrics import choose_metrics, score_captions
 from data_loader import CaptionDataset, UnreadableImageError
 
@@ -35,6 +36,7 @@ def caption_dataset(
     num_workers: int = 0,
     progress: bool = False,
     max_pictures: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[int, str]:
     """The best caption of every picture of a split.
 
@@ -46,6 +48,8 @@ def caption_dataset(
         num_workers (int): processes that read pictures.
         progress (bool): show a bar on stderr.
         max_pictures (int): only the first so many; 0 takes all.
+        part (tuple[int, int]): (k, n): every n-th picture from the k-th on, so that n processes
+            caption each picture once.
 
     Returns:
         dict[int, str]: image id to caption.
@@ -54,16 +58,16 @@ def caption_dataset(
         UnreadableImageError: a picture cannot be read; a score with pictures left out would not
             be comparable.
     """
-    number = min(max_pictures or len(dataset), len(dataset))
+    chosen = range(min(max_pictures or len(dataset), len(dataset)))[part[0] :: part[1]]
     loader = torch.utils.data.DataLoader(
-        Subset(dataset, range(number)),
+        Subset(dataset, chosen),
         batch_size,
         collate_fn=dataset.collate,
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),
     )
     captions: dict[int, str] = {}
-    with tqdm(total=number, desc="captioning", unit="picture", disable=not progress) as bar:
+    with tqdm(total=len(chosen), desc="captioning", unit="picture", disable=not progress) as bar:
         for batch in loader:
             if batch.skipped:
                 raise UnreadableImageError(batch.skipped[0])
@@ -129,11 +133,26 @@ def score_split(
     data: str | Path,
     metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores of given captions of a split (or of its first pictures), with facts and CHAIR."""
+    """Score given captions of a split (or of its first pictures): metrics, fluency, facts, CHAIR.
+
+    Args:
+        dataset (CaptionDataset): see `load_split`.
+        captions (dict[int, str]): image id to caption.
+        data (str | Path): data-set folder.
+        metrics (Sequence[str] | None): metric flags; None takes those that need no Java.
+
+    Returns:
+        dict: what `score_captions` gives, and in `overall` and `per_image` what `fluency` gives; in
+        `overall` also what `score_facts` and `chair` give, where the data has what they need.
+    """
     ids = [i for i in dataset.image_ids if i in captions]
     texts = dict(zip(dataset.image_ids, dataset.texts, strict=True))
     names = dict(zip(dataset.image_ids, dataset.file_names, strict=True))
     result = score_captions({i: texts[i] for i in ids}, captions, metrics, file_names=names)
+    checked = fluency({i: captions[i] for i in ids})
+    result["overall"] |= checked["overall"]
+    for entry, more in zip(result["per_image"], checked["per_image"], strict=True):
+        entry |= more
     add_object_scores(result, captions, Path(data) / "annotations", dataset.split)
     return result
 

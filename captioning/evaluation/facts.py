@@ -18,6 +18,10 @@ knows is judged. Every share is micro-averaged: counts are summed over all capti
 * Counts. Of the mentions of what is in the picture with a number word ("two dogs", "a pair of",
   "one"; an article is no number), those where the number is the count of one such entity or of all
   of them together.
+
+The facts score (`facts`) is one number for the whole: the plain mean of object F1 and of the
+accuracies of colours, relations and settings. A kind of fact that no caption speaks of counts 0;
+speaking of it seldom but truly costs nothing, so read the `num_...` beside it.
 """
 
 from __future__ import annotations
@@ -255,13 +259,17 @@ def _shares(tally: Counter) -> dict[str, float | int]:
 
     precision = share("objects_right", "objects_said")
     recall = share("objects_found", "objects_present")
-    return {
-        "object_precision": precision,
-        "object_recall": recall,
+    parts = {
         "object_f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
         "colour_accuracy": share("colours_right", "colours_said"),
         "relation_accuracy": share("relations_right", "relations_said"),
         "setting_accuracy": share("settings_right", "settings_said"),
+    }
+    return {
+        "facts": sum(parts.values()) / len(parts),
+        "object_precision": precision,
+        "object_recall": recall,
+        **parts,
         "count_accuracy": share("counts_right", "counts_said"),
         "num_captions": tally["captions"],
         "num_objects_said": tally["objects_said"],
@@ -284,7 +292,7 @@ def score_facts(
         scenes (Mapping): scenes by image id; it may hold more pictures.
 
     Returns:
-        dict: `overall`: `object_precision, object_recall, object_f1, colour_accuracy,
+        dict: `overall`: `facts, object_precision, object_recall, object_f1, colour_accuracy,
         relation_accuracy, setting_accuracy, count_accuracy` (0..1), `num_captions` and the
         `num_...` they were computed on; `per_image`: a list of the same for each picture, with its
         `image_id`.

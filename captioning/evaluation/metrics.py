@@ -91,7 +91,7 @@ def score_tokens(
         "CIDEr": cider,
         "SPICE": java.spice,
         "CIDEr_plain": lambda refs, cands: cider(refs, cands, plain=True),
-        "CIDEr_train_df": lambda refs, cands: cider(refs, cands, document_frequency),
+        "CIDEr_train_df": lambda refs, cands: _cider_train_df(refs, cands, document_frequency),
     }
     scores: Scores = {}
     if any(key in BLEU_KEYS for key in metrics):
@@ -213,6 +213,18 @@ def leave_one_out(
         "settings": _settings(references, chosen, tokenizer, document_frequency)
         | {"leave_one_out": True, "num_rounds": num_rounds},
     }
+
+
+def _cider_train_df(
+    references: TokenizedReferences, candidates: Tokenized, document_frequency: DocumentFrequency
+) -> tuple[float, dict[ImageId, float]]:
+    """CIDEr of captions in the words that the training set was counted in."""
+    known = document_frequency.known
+    return cider(
+        {image_id: [known(caption) for caption in some] for image_id, some in references.items()},
+        {image_id: known(caption) for image_id, caption in candidates.items()},
+        document_frequency,
+    )
 
 
 def _tokenizer(name: str) -> Callable[[str], list[str]]:

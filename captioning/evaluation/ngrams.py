@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from vocabulary import SPECIAL_WORDS, UNK_IDX
+
+UNK_WORD = SPECIAL_WORDS[UNK_IDX]
 MAX_ORDER = 4  # every metric here looks at runs of one to four words
 
 # A token is a word or a word id; an n-gram is a tuple of tokens, of length one for a single word.
@@ -48,6 +51,8 @@ class DocumentFrequency:
         num_documents (int): number of images counted, >= 1.
         end_token (Token | None): the token that was put behind every caption before counting, and
             that a scorer has to put behind what it scores; None for none.
+        words (frozenset[str] | None): the vocabulary that was counted with; `known` turns words
+            outside it into `<unk>`. None for all words.
 
     Raises:
         ValueError: `num_documents` is below 1, or an n-gram is said to occur in more images than
@@ -55,7 +60,11 @@ class DocumentFrequency:
     """
 
     def __init__(
-        self, counts: Mapping[tuple, int], num_documents: int, end_token: Token | None = None
+        self,
+        counts: Mapping[tuple, int],
+        num_documents: int,
+        end_token: Token | None = None,
+        words: frozenset[str] | None = None,
     ) -> None:
         if num_documents < 1:
             raise ValueError(f"num_documents: {num_documents} received, 1 or more expected")
@@ -66,7 +75,7 @@ class DocumentFrequency:
             )
         self.counts = {ngram: count for ngram, count in counts.items() if count > 1}
         self.num_documents = num_documents
-        self.end_token = end_token
+        self.end_token, self.words = end_token, words
         self._unseen_idf = math.log(num_documents)
         self._idf = {ngram: self._unseen_idf - math.log(n) for ngram, n in self.counts.items()}
 
@@ -112,6 +121,12 @@ class DocumentFrequency:
         if num_documents == 0:
             raise ValueError("references: no images received, at least one expected")
         return cls(counts, num_documents, end_token)
+
+    def known(self, caption: Sequence[Token]) -> Sequence[Token]:
+        """A caption as it was counted: words outside the vocabulary become `<unk>`."""
+        if self.words is None:
+            return caption
+        return [word if word in self.words else UNK_WORD for word in caption]
 
     def idf(self, ngram: tuple) -> float:
         """Inverse document frequency, log(images / images with the n-gram); unseen counts as 1."""

@@ -11,7 +11,6 @@ tolerance around a box; words that name something absent are left out.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from captioning.datasets.instances import load_instances
 from captioning.evaluation.caption_files import ImageId
 from captioning.evaluation.chair import ObjectWords
 
@@ -35,20 +35,19 @@ def read_boxes(path: str | Path) -> dict[ImageId, Boxes]:
         dict: image id to category to boxes: left, top, right, bottom in 0..1 of the picture.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is not an instances file.
+        FileNotFoundError, ValueError: see `load_instances`; a box or a picture's size is missing.
     """
+    coco = load_instances(path)
+    boxes: dict[ImageId, Boxes] = {image_id: defaultdict(list) for image_id in coco.imgs}
     try:
-        record = json.loads(Path(path).read_text("utf-8"))
-        names = {category["id"]: category["name"] for category in record["categories"]}
-        sizes = {image["id"]: (image["width"], image["height"]) for image in record["images"]}
-        boxes: dict[ImageId, Boxes] = {image_id: defaultdict(list) for image_id in sizes}
-        for annotation in record["annotations"]:
-            left, top, wide, high = annotation["bbox"]
-            width, height = sizes[annotation["image_id"]]
+        for one in coco.dataset["annotations"]:
+            image = coco.imgs[one["image_id"]]
+            width, height = image["width"], image["height"]
+            left, top, wide, high = one["bbox"]
             box = (left / width, top / height, (left + wide) / width, (top + high) / height)
-            boxes[annotation["image_id"]][names[annotation["category_id"]]].append(box)
+            boxes[image["id"]][coco.cats[one["category_id"]]["name"]].append(box)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"instances: {path}: not a COCO instances file ({error!r})") from error
+        raise ValueError(f"instances: {path}: boxes and sizes expected ({error!r})") from error
     return boxes
 
 

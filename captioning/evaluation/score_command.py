@@ -12,11 +12,10 @@ from typing import Any
 from captioning.evaluation.caption_files import read_candidates, read_references
 from captioning.evaluation.metrics import score_captions
 from captioning.evaluation.ngrams import DocumentFrequency
+from vocabulary import Vocabulary
 
 CORPUS = "corpus"
-BUNDLE_TABLE = (
-    "document_frequency.json"  # where a model bundle keeps its training set's frequencies
-)
+BUNDLE_TABLE = "document_frequency.safetensors"  # a model bundle keeps its training set's here
 
 
 def score_files(
@@ -72,19 +71,23 @@ def load_document_frequency(source: str) -> DocumentFrequency | None:
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: the bundle holds no table, or the file is none.
+        ValueError: the folder is no bundle with document frequencies, or the file is no table.
     """
     if source == CORPUS:
         return None
     path = Path(source)
-    if path.is_dir():
-        if not (path / BUNDLE_TABLE).is_file():
+    if not path.is_dir():
+        return DocumentFrequency.load(path)
+    for name in (BUNDLE_TABLE, "vocabulary.json"):
+        if not (path / name).is_file():
             raise ValueError(
-                f"document_frequency: the folder {path} has no {BUNDLE_TABLE}; "
-                "'corpus', a table file or a model bundle with one expected"
+                f"document_frequency: the folder {path} has no {name}; 'corpus', a table file or a "
+                "model bundle with document frequencies expected"
             )
-        path = path / BUNDLE_TABLE
-    return DocumentFrequency.load(path)
+    from captioning.rewards.frequency import NgramFrequency  # torch, for bundles only
+
+    vocabulary = Vocabulary.load(path / "vocabulary.json")
+    return NgramFrequency.load(path / BUNDLE_TABLE, vocabulary).to_words(vocabulary)
 
 
 def format_table(result: dict[str, Any], columns: Sequence[str] = ()) -> str:

@@ -246,26 +246,6 @@ def count_bars(
     return set_alt_text(figure, "Bars. " + "; ".join(spoken))
 
 
-def heatmap(
-    table: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str = ""
-) -> Figure:
-    """A table of counts as coloured cells with their numbers."""
-    figure, axes = new_figure(height=0.9 + 0.235 * len(rows))
-    one = axes[0, 0]
-    one.imshow(table, cmap=INKWASH, aspect="auto")
-    one.set_xticks(range(len(columns)), columns)
-    one.set_yticks(range(len(rows)), rows)
-    one.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    one.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
-    _white_lines(one)
-    one.xaxis.tick_top()
-    one.set_title(title)
-    for (y, x), value in np.ndenumerate(table):
-        colour = "white" if value > 0.6 * table.max() else PALETTE["ink"]
-        one.text(x, y, f"{value:,}", ha="center", va="center", fontsize=8, color=colour)
-    return set_alt_text(figure, f"Table of counts: {title}")
-
-
 def score_figure(
     per_image: Sequence[float], references: Mapping[str, float], name: str = "CIDEr"
 ) -> Figure:

@@ -91,7 +91,7 @@ def draw_epochs(axes: Axes, epochs: Sequence[Mapping[str, Any]], human: float | 
     numbers, scores = [e["epoch"] for e in epochs], [e["CIDEr"] for e in epochs]
     axes.plot(numbers, scores, "o-", color=PALETTE["green"])
     axes.set(title="CIDEr, running freely", xlabel="epoch")
-    axes.set_xlim(0.5, max(numbers, default=1) + 0.5)
+    axes.set_xlim(min(numbers, default=1) - 0.5, max(numbers, default=1) + 0.5)
     top = max([*scores, human or 0, 0.1])
     axes.set_ylim(0, top * 1.18)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -288,6 +288,49 @@ def caption_progress(
     return picture_grid(pictures, captions)
 
 
+class LiveDisplay:
+    """Shows the figures of a run in a notebook, each in place of the one before; keeps its time.
+
+    Args:
+        seconds (float): least time between two drawings (`is_due`).
+    """
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        self.seconds = seconds
+        self._handles: dict[str, Any] = {}
+        self._began = self._drawn = time.monotonic()
+        self._first_step: int | None = None
+
+    def note_step(self, run: Any) -> None:
+        """To be called after each step; the clock starts at the first."""
+        if self._first_step is None:
+            self._began, self._first_step = time.monotonic(), run.step - 1
+
+    def is_due(self) -> bool:
+        """Whether the last drawing is old enough."""
+        return time.monotonic() - self._drawn >= self.seconds
+
+    def headline(self, run: Any) -> str:
+        """Epochs done, and the time that is left or was taken."""
+        epoch = f"epoch {run.epoch} of {run.experiment.training.num_epochs} done"
+        if self._first_step is None:
+            return epoch
+        spent = time.monotonic() - self._began
+        done, total = run.step - self._first_step, run.total_steps - self._first_step
+        left = f"{spell_seconds(spent / max(1, done) * (total - done))} left"
+        return f"{epoch} · {left if done < total else f'took {spell_seconds(spent)}'}"
+
+    def show(self, name: str, figure: Figure) -> None:
+        """Show a figure in a notebook, in place of the last of that name; elsewhere do nothing."""
+        self._drawn = time.monotonic()
+        if get_ipython() is None:
+            return
+        if name in self._handles:
+            self._handles[name].update(figure)
+        else:
+            self._handles[name] = display(figure, display_id=True)
+
+
 class LiveTraining:
     """A chart, and pictures with captions, that follow a run; give both methods to `train`.
 
@@ -308,24 +351,22 @@ class LiveTraining:
         seconds: float = 3.0,
     ) -> None:
         self.pictures, self.validation_loss = list(pictures), validation_loss
-        self.human, self.seconds = human, seconds
+        self.human = human
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.epochs: list[dict[str, Any]] = []
         self.title, self.thawed = "", 0
-        self._handles: dict[str, Any] = {}
-        self._began = self._drawn = time.monotonic()
-        self._first_step = 0
+        self._display = LiveDisplay(seconds)
 
     def on_step(self, run: Any, row: Mapping[str, Any]) -> None:
         """Note the loss of a step; draw when the last drawing is old enough."""
+        self._display.note_step(run)
         if not self.steps:
-            self._began, self._first_step = time.monotonic(), run.step - 1
             encoder = run.experiment.encoder
             self.thawed = 0 if encoder.trainable == "none" else encoder.trainable_from_epoch
         self.steps.append(run.step)
         self.losses.append(row["loss"])
-        if time.monotonic() - self._drawn >= self.seconds:
+        if self._display.is_due():
             self._draw(run)
 
     def on_epoch(self, run: Any, row: Mapping[str, Any]) -> None:
@@ -337,7 +378,7 @@ class LiveTraining:
         self.epochs.append(entry)
         self._draw(run)
         if self.pictures:
-            self._show("pictures", caption_progress(self.pictures, self.epochs))
+            self._display.show("pictures", caption_progress(self.pictures, self.epochs))
 
     def figure(self) -> Figure:
         """The chart as it is now."""
@@ -345,20 +386,5 @@ class LiveTraining:
         return training_curves(*shown)
 
     def _draw(self, run: Any) -> None:
-        spent = time.monotonic() - self._began
-        done, total = run.step - self._first_step, run.total_steps - self._first_step
-        left = f"{spell_seconds(spent / max(1, done) * (total - done))} left"
-        when = left if done < total else f"took {spell_seconds(spent)}"
-        epoch = f"epoch {run.epoch} of {run.experiment.training.num_epochs} done"
-        self.title = f"Loss, words given · {epoch} · {when}"
-        self._show("chart", self.figure())
-        self._drawn = time.monotonic()
-
-    def _show(self, name: str, figure: Figure) -> None:
-        """Show a figure in a notebook, in place of the one before; elsewhere do nothing."""
-        if get_ipython() is None:
-            return
-        if name in self._handles:
-            self._handles[name].update(figure)
-        else:
-            self._handles[name] = display(figure, display_id=True)
+        self.title = f"Loss, words given · {self._display.headline(run)}"
+        self._display.show("chart", self.figure())

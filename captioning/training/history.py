@@ -16,13 +16,16 @@ class History:
     """Appends rows to a file; after a resume it continues behind the rows of the checkpoint.
 
     Args:
-        path (Path): the file.
+        path (Path | None): the file; None counts rows and writes nothing.
         rows (int): rows of the file that are kept, later ones are dropped.
         tensorboard (bool): also write event files beside it, if TensorBoard is installed.
     """
 
-    def __init__(self, path: Path, rows: int = 0, tensorboard: bool = True) -> None:
+    def __init__(self, path: Path | None, rows: int = 0, tensorboard: bool = True) -> None:
         self.path, self.rows = path, rows
+        self._file = self._board = None
+        if path is None:
+            return
         kept = path.read_text("utf-8").splitlines(keepends=True)[:rows] if path.exists() else []
         path.write_text("".join(kept), "utf-8")
         self._file = path.open("a", encoding="utf-8")
@@ -30,12 +33,14 @@ class History:
 
     def add(self, kind: str, step: int, **values: Any) -> None:
         """Write one row at once, so that a killed run leaves all that was said."""
+        self.rows += 1
+        if self._file is None:
+            return
         try:
             self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
             self._file.flush()
         except OSError as error:
             raise OSError(f"{self.path}: could not be written ({error.strerror})") from error
-        self.rows += 1
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, float):
@@ -43,6 +48,8 @@ class History:
 
     def close(self) -> None:
         """Close the file."""
+        if self._file is None:
+            return
         with contextlib.suppress(OSError):  # a full disk, reported by `add` already
             self._file.close()
         if self._board is not None:

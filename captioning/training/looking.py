@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from captioning.bundle import Captioner
-from captioning.training.run import Run
 from data_loader import Batch, Item
 from model import VisualFeatures
+
+if TYPE_CHECKING:
+    from captioning.training.run import Run
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

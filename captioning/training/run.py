@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from captioning.bundle import Captioner, load_weights, pick_device, transforms_of
-from captioning.config import Experiment, GenerationConfig, validate
-from captioning.training.checkpoint import random_state, restore_random_state
+from captioning.bundle import Captioner, load_weights, transforms_of
+from captioning.config import Experiment, GenerationConfig, validate, walk
+from captioning.rewards.mixture import Reward
+from captioning.training.checkpoint import restore_random_state
+from captioning.training.cross_entropy import CrossEntropy
 from captioning.training.memory import keep_freed_memory
+from captioning.training.processes import Processes, join_processes
 from captioning.training.schedules import check_schedule
+from captioning.training.self_critical import SelfCritical
+from captioning.training.update import Objective
 from data_loader import CaptionDataset, CaptionLoader, UnreadableImageError, read_annotations
 from vocabulary import Vocabulary
 
@@ -39,11 +45,14 @@ class Run:
         scaler (torch.amp.GradScaler): for fp16; does nothing otherwise.
         loader (CaptionLoader): training batches and the position in them.
         val_set (CaptionDataset): pictures that are captioned after each epoch.
+        objective (Objective): what is minimised.
+        processes (Processes): those that work on this run together.
         step (int): steps made.
         best (float): best validation CIDEr so far.
         best_epoch (int): the epoch (1, 2, ...) it was reached in.
         minutes (float): time of the epochs so far, validation included.
         history_rows (int): rows of the log that belong to the state.
+        collapsed (int): steps in a row in which the captions had no variety.
         unreadable (set[str]): messages about pictures that were skipped.
     """
 
@@ -53,25 +62,33 @@ class Run:
     scaler: torch.amp.GradScaler
     loader: CaptionLoader
     val_set: CaptionDataset
+    objective: Objective | None = None
+    processes: Processes = field(default_factory=Processes)
     step: int = 0
     best: float = float("-inf")
     best_epoch: int = 0
     minutes: float = 0.0
     history_rows: int = 0
+    collapsed: int = 0
     unreadable: set[str] = field(default_factory=set)
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return len(self.loader) * self.experiment.training.num_epochs
+        return self.steps_per_epoch * self.experiment.training.num_epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the optimizer in one epoch."""
+        return math.ceil(len(self.loader) / self.experiment.training.accumulate)
 
     @property
     def epoch(self) -> int:
         """Epochs finished."""
         return self.loader.epoch
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+    def state_dict(self, random: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a checkpoint holds; `random`: the generators' state in each process."""
         return {
             "experiment": asdict(self.experiment),
             "vocabulary": self.captioner.vocabulary.content_hash,
@@ -80,13 +97,14 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loader": self.loader.state_dict(),
-            "random": random_state(),
+            "random": random,
             "progress": {
                 "step": self.step,
                 "best": self.best,
                 "best_epoch": self.best_epoch,
                 "minutes": self.minutes,
                 "history_rows": self.history_rows,
+                "collapsed": self.collapsed,
             },
         }
 
@@ -103,11 +121,7 @@ class Run:
         self.loader.load_state_dict(state["loader"])
         for name, value in state["progress"].items():
             setattr(self, name, value)
-        restore_random_state({k: _to_cpu(v) for k, v in state["random"].items()})
-
-
-def _to_cpu(value: Any) -> Any:
-    return [v.cpu() for v in value] if isinstance(value, list) else value.cpu()
+        restore_random_state(state["random"][self.processes.rank])
 
 
 def flatten(record: dict, prefix: str = "") -> dict[str, Any]:
@@ -130,6 +144,7 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
     saved, given = flatten(state["experiment"]), flatten(asdict(run.experiment))
     saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
     saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
+    saved["processes"], given["processes"] = len(state["random"]), run.processes.size
     for name in given:
         if name not in FREE_ON_RESUME and saved.get(name) != given[name]:
             raise ValueError(
@@ -142,8 +157,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def prepare_run(experiment: Experiment) -> Run:
+def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     """Read the data, build vocabulary, networks and optimizer, and refuse what cannot work.
+
+    Args:
+        experiment (Experiment): all settings.
+        reward (Reward | None): a reward of one's own, in place of the settings'.
 
     Raises:
         FileNotFoundError, ValueError: data, weights or a setting; the message names it.
@@ -151,7 +170,7 @@ def prepare_run(experiment: Experiment) -> Run:
     validate(experiment)
     check_names_and_phases(experiment)
     keep_freed_memory()
-    device = pick_device(experiment.device)
+    processes, device = join_processes(experiment.device)
     seed_everything(experiment.seed)
     settings, data = experiment.loader, experiment.data
     train = read_annotations(data, settings.train_split, experiment.train_captions)
@@ -187,18 +206,35 @@ def prepare_run(experiment: Experiment) -> Run:
         settings.batching,
         num_workers=settings.num_workers,
         seed=experiment.seed,
+        part=(processes.rank, processes.size),
     )
     captioner.to(device)
     optimizer = build_optimizer(captioner, experiment)
     half = experiment.training.precision == "fp16" and device.type == "cuda"
     scaler = torch.amp.GradScaler(device.type, enabled=half)
-    run = Run(experiment, captioner, optimizer, scaler, loader, val_set)
+    run = Run(experiment, captioner, optimizer, scaler, loader, val_set, processes=processes)
     check_schedule(experiment.training, run.total_steps)
+    run.objective = make_objective(run, reward)
     return run
 
 
+def make_objective(run: Run, reward: Reward | None = None) -> Objective:
+    """What the settings say is to be minimised.
+
+    Raises:
+        ValueError: a reward of one's own is given, but the objective is cross-entropy.
+    """
+    if run.experiment.training.objective != "cross_entropy":
+        return SelfCritical(run, reward)
+    if reward is not None:
+        raise ValueError(
+            "reward: received, but training.objective is cross_entropy; reinforce, say, expected"
+        )
+    return CrossEntropy()
+
+
 def check_names_and_phases(experiment: Experiment) -> None:
-    """Refuse a thaw that never comes, and a log that would overwrite the model.
+    """Refuse a thaw that never comes, rewards without a start, a log in the model's place.
 
     Raises:
         ValueError: the setting, what it is, what is allowed.
@@ -208,6 +244,11 @@ def check_names_and_phases(experiment: Experiment) -> None:
         raise ValueError(
             f"encoder.trainable_from_epoch: {encoder.trainable_from_epoch} received, fewer than "
             f"the {settings.num_epochs} epochs of this run expected (or encoder.trainable none)"
+        )
+    if settings.objective != "cross_entropy" and not experiment.init_from:
+        raise ValueError(
+            f"init_from: none received, a bundle trained with cross-entropy expected for objective "
+            f"{settings.objective!r}: a captioner that says nothing right yet is never rewarded"
         )
     name = settings.log_file
     if Path(name).name != name or not name.endswith(".jsonl"):
@@ -236,10 +277,28 @@ def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner
     if not experiment.init_from:
         vocabulary = Vocabulary.build(captions, experiment.vocabulary.min_count)
         return Captioner.build(experiment, vocabulary)
-    vocabulary = Captioner.load(experiment.init_from, "cpu").vocabulary
-    captioner = Captioner.build(experiment, vocabulary, load_weights=False)
+    start = Captioner.load(experiment.init_from, "cpu")
+    check_same_architecture(experiment, start.experiment)
+    captioner = Captioner.build(experiment, start.vocabulary, load_weights=False)
     load_weights(captioner.networks(), Path(experiment.init_from) / "model.safetensors")
     return captioner
+
+
+def check_same_architecture(experiment: Experiment, start: Experiment) -> None:
+    """Refuse to put the weights of one network into another one.
+
+    Raises:
+        ValueError: the first setting that differs: its name, what it is, what the bundle has.
+    """
+    unlike = {"weights", "trainable", "trainable_from_epoch", "freeze_batch_norm", "dropout"}
+    for part in ("encoder", "decoder", "transform"):
+        theirs = dict((name, value) for name, _, value in walk(getattr(start, part)))
+        for name, _, value in walk(getattr(experiment, part)):
+            if name not in unlike | {"flip", "resize_size"} and theirs[name] != value:
+                raise ValueError(
+                    f"{part}.{name}: {value!r} received, but {experiment.init_from} (init_from) "
+                    f"has {theirs[name]!r}"
+                )
 
 
 def build_optimizer(captioner: Captioner, experiment: Experiment) -> torch.optim.Optimizer:

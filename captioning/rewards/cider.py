@@ -1,0 +1,146 @@
+"""CIDEr-D as a reward: on word ids, for all captions of a batch at once, on their device.
+
+The references are vectorised once (`PackedReferences`); a step finds the n-grams of its captions
+among those of their picture, and asks the table of document frequencies only for the others, which
+matter for a caption's norm alone. `captioning/evaluation/cider.py` is the readable twin.
+
+Source: R. Vedantam, C. L. Zitnick, D. Parikh, "CIDEr: Consensus-based Image Description
+Evaluation", CVPR 2015, section 4 and the section on gameability (CIDEr-D); S. J. Rennie et al.,
+"Self-critical Sequence Training for Image Captioning", CVPR 2017 (as a reward).
+Departures: those of the twin (length in bigrams, raw counts); `<end>` is a word of captions,
+references and frequencies unless it is switched off, since captions lose their endings otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from captioning.evaluation.cider import SCALE, SIGMA
+from captioning.rewards.frequency import NgramFrequency
+from captioning.rewards.ngrams import (
+    MAX_ORDER,
+    finished_tokens,
+    has_words,
+    number_type,
+    order_of,
+    pack_ngrams,
+    repeats,
+    samples_per_picture,
+)
+from captioning.rewards.packing import CHUNK
+from captioning.rewards.references import PackedReferences, Rows
+from vocabulary import PAD_IDX
+
+if TYPE_CHECKING:
+    from data_loader import Batch
+
+
+class CiderReward:
+    """CIDEr-D of captions, 0..10, against the references of their pictures.
+
+    Args:
+        references (PackedReferences): of all pictures that will be asked for.
+        frequency (NgramFrequency): document frequencies, on the same device.
+
+    Raises:
+        ValueError: the two were made with different vocabularies, or only one counts `<end>`.
+    """
+
+    def __init__(self, references: PackedReferences, frequency: NgramFrequency) -> None:
+        frequency.check_vocabulary(references.vocabulary_hash)
+        if references.count_end != frequency.count_end:
+            raise ValueError(
+                f"frequency: count_end {frequency.count_end} received, {references.count_end} as "
+                "in the references expected"
+            )
+        self.references, self.frequency = references, frequency
+        self.documents = frequency.documents(references.keys)  # (U,)
+        self.inverse_norms = _inverse(self._squared_norms().sqrt())  # (C + 1, 4)
+
+    def signature(self) -> dict:
+        """What a reader needs to compute the same numbers again."""
+        return {
+            "metric": "CIDEr-D",
+            "n": MAX_ORDER,
+            "sigma": SIGMA,
+            "corpus": self.frequency.corpus,
+            "num_documents": self.frequency.num_documents,
+            "end_token": "yes" if self.frequency.count_end else "no",
+        }
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """CIDEr-D of N = B x S captions.
+
+        Args:
+            tokens (Tensor): word ids as `Generation.tokens` has them, image-major, (N,T).
+            batch (Batch): its `image_ids` (B) say whose captions these are.
+
+        Returns:
+            Tensor: float32, (N,); 0 for a caption without words.
+
+        Raises:
+            ValueError: a picture has no references, or N is no multiple of B.
+        """
+        samples = samples_per_picture(tokens, batch)
+        rows = self.references.rows(batch.image_ids)
+        tokens = finished_tokens(tokens, self.references.count_end)  # (N,T)
+        ngrams = pack_ngrams(tokens)  # (N,4,T)
+        places = self.references.find(rows, ngrams)  # (N,4,T)
+        weights = self._weights(ngrams, places)  # (N,4,T)
+        times = repeats(tokens).to(weights.dtype)  # (N,4,T)
+        norms = (weights.square() * times).sum(dim=2).sqrt()  # (N,4) a repeat adds count * idf^2
+        # Of n-grams that a caption repeats each one counts its share.
+        shares = weights.square() / times.clamp(min=1)
+        counts = self.references.counts_at(places)  # (N,4,T,R)
+        clipped = torch.minimum(times[..., None], counts) * counts
+        dots = (clipped * shares[..., None]).sum(dim=2)  # (N,4,R)
+        theirs = self.inverse_norms[rows.captions].transpose(1, 2)  # (B,4,R)
+        cosines = (dots * _inverse(norms)[..., None]).unflatten(0, (-1, samples)) * theirs[:, None]
+        alike = cosines.sum(dim=2) * self._penalty(tokens, rows)  # (B,S,R)
+        scores = alike.sum(dim=2) / rows.num_references  # (B,S)
+        return (scores.flatten() * (SCALE / MAX_ORDER) * has_words(tokens)).float()
+
+    def _weights(self, ngrams: Tensor, places: Tensor) -> Tensor:
+        """idf of n-grams, 0 where there is none; (N,4,T)."""
+        found = places < len(self.documents) - 1
+        others = self.frequency.documents(ngrams.masked_fill(found, 0))
+        documents = torch.where(found, self.documents[places], others)
+        return self.frequency.idf(documents) * (ngrams != 0)
+
+    def _penalty(self, tokens: Tensor, rows: Rows) -> Tensor:
+        """Gaussian of the difference in length, in bigrams; (B,S,R)."""
+        ours = (tokens != PAD_IDX).sum(dim=1).sub(1).clamp(min=0).view(len(rows.keys), -1, 1)
+        theirs = self.references.lengths[rows.captions].sub(1).clamp(min=0)[:, None]  # (B,1,R)
+        difference = (ours - theirs).to(number_type(tokens.device))
+        return torch.exp(difference.square() / (-2 * SIGMA**2))
+
+    def _squared_norms(self) -> Tensor:
+        """Of every reference for every order, and a row of zeros behind them; (C+1,4)."""
+        packed, device = self.references, self.references.device
+        width = packed.counts.shape[1]
+        num_captions = len(packed.lengths)
+        total = torch.zeros((num_captions + width) * MAX_ORDER, dtype=number_type(device)).to(
+            device
+        )
+        reference = torch.arange(width, device=device)
+        for pictures in torch.arange(len(packed)).split(CHUNK):
+            num_keys = packed.num_keys[pictures]
+            begin = int(packed.key_start[pictures[0]])
+            keys = slice(begin, begin + int(num_keys.sum()))
+            first = packed.caption_start[pictures].repeat_interleave(num_keys).to(device)  # (K,)
+            weights = (
+                self.frequency.idf(self.documents[keys])[:, None] * packed.counts[keys]
+            )  # (K,R)
+            # Where a picture has fewer references than R, a zero is added to another's.
+            place = (first[:, None] + reference) * MAX_ORDER + order_of(packed.keys[keys])[:, None]
+            total.index_add_(0, place.flatten(), weights.square().flatten())
+        return total.view(-1, MAX_ORDER)[:num_captions]
+
+
+def _inverse(values: Tensor) -> Tensor:
+    """1 / values, and 0 for 0."""
+    return torch.where(values > 0, 1 / values, 0.0)

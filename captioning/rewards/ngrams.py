@@ -1,0 +1,119 @@
+"""N-grams as numbers: one to four word ids in one int64, so that tensors can count and find them.
+
+A word id takes 16 bits, the last word the lowest ones. `PAD_IDX` is 0 and never inside an n-gram,
+so n-grams of different orders are different numbers, and 0 is no n-gram at all. A 4-gram whose
+first id is 32,768 or more is a negative number; nothing here minds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vocabulary import END_IDX, PAD_IDX
+
+if TYPE_CHECKING:
+    from data_loader import Batch
+
+MAX_ORDER = 4
+ID_BITS = 16
+MAX_WORDS = 1 << ID_BITS
+
+
+def check_num_words(num_words: int) -> None:
+    """Refuse a vocabulary whose ids do not fit.
+
+    Raises:
+        ValueError: there are more than 65,536 words.
+    """
+    if num_words > MAX_WORDS:
+        raise ValueError(
+            f"vocabulary: {num_words} words received, at most {MAX_WORDS} expected (an n-gram "
+            f"keeps {ID_BITS} bits of a word id); raise min_count"
+        )
+
+
+def number_type(device: torch.device) -> torch.dtype:
+    """What rewards are computed in: float64, or float32 where the device has no other (MPS)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def finished_tokens(tokens: Tensor, count_end: bool) -> Tensor:
+    """Captions with nothing behind their end.
+
+    Args:
+        tokens (Tensor): ids as `Generation.tokens` has them: words, `<end>` unless the caption was
+            cut at the greatest length, `<pad>`, (N,T).
+        count_end (bool): keep `<end>` as a word of the caption, where there is one.
+
+    Returns:
+        Tensor: int64 ids, `PAD_IDX` from the end on, (N,T).
+    """
+    is_end = (tokens == END_IDX) | (tokens == PAD_IDX)
+    ended = is_end.cumsum(dim=1)
+    over = (ended > 1) | (is_end & (tokens == PAD_IDX)) if count_end else ended > 0
+    return tokens.long().masked_fill(over, PAD_IDX)
+
+
+def has_words(tokens: Tensor) -> Tensor:
+    """Which captions say anything at all; bool, (N,)."""
+    return ((tokens != PAD_IDX) & (tokens != END_IDX)).any(dim=1)
+
+
+def samples_per_picture(tokens: Tensor, batch: Batch) -> int:
+    """S of N = B x S.
+
+    Raises:
+        ValueError: N is no multiple of B.
+    """
+    number, pictures = len(tokens), len(batch.image_ids)
+    if pictures == 0 or number % pictures:
+        raise ValueError(
+            f"tokens: {number} captions for {pictures} pictures received, the same number for each "
+            "picture expected"
+        )
+    return number // pictures
+
+
+def pack_ngrams(tokens: Tensor) -> Tensor:
+    """Every n-gram of a row of ids, at the place of its last word.
+
+    Args:
+        tokens (Tensor): int64 ids, (..., T); `PAD_IDX` ends a caption, and may separate several.
+
+    Returns:
+        Tensor: int64, (..., 4, T), entry n-1 for order n; 0 where no n-gram of that order ends.
+    """
+    orders = [tokens]
+    before = tokens
+    for shift in range(1, MAX_ORDER):
+        before = F.pad(before, (1, 0), value=PAD_IDX)[..., :-1]  # `shift` words earlier
+        is_ngram = (orders[-1] != 0) & (before != PAD_IDX)
+        orders.append((orders[-1] | before << ID_BITS * shift) * is_ngram)
+    return torch.stack(orders, dim=-2)
+
+
+def repeats(tokens: Tensor) -> Tensor:
+    """How often the n-gram that ends at a place occurs in its caption.
+
+    Args:
+        tokens (Tensor): what `finished_tokens` returned, (N,T).
+
+    Returns:
+        Tensor: int64 counts, (N,4,T); at a place without an n-gram the number means nothing.
+    """
+    same = tokens[:, :, None] == tokens[:, None, :]  # (N,T,T)
+    orders = [same]
+    for _ in range(1, MAX_ORDER):  # two n-grams are equal when their last words and the rest are
+        longer = torch.zeros_like(same)
+        longer[:, 1:, 1:] = same[:, 1:, 1:] & orders[-1][:, :-1, :-1]
+        orders.append(longer)
+    return torch.stack([order.sum(dim=2) for order in orders], dim=1)
+
+
+def order_of(keys: Tensor) -> Tensor:
+    """Number of words of packed n-grams minus one, 0..3; same shape."""
+    return sum(((keys >> ID_BITS * shift) != 0).long() for shift in range(1, MAX_ORDER))
