@@ -6,11 +6,12 @@ success, 1 something failed, 2 wrong usage.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,16 +96,38 @@ def train_parser() -> ArgumentParser:
     return parser
 
 
+def _check_at_least(arguments: Namespace, **least: int) -> None:
+    """Refuse numbers that are too small.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    for name, low in least.items():
+        if arguments[name] < low:
+            raise UsageError(f"{name}: {arguments[name]} received, {low} or more expected")
+
+
+@contextlib.contextmanager
+def _usage() -> Iterator[None]:
+    """What is wrong in here was typed wrongly.
+
+    Raises:
+        UsageError: in place of a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _checked(config_class: type, record: dict[str, Any]) -> Any:
     """A config from parsed flags.
 
     Raises:
         UsageError: a value is out of range.
     """
-    try:
+    with _usage():
         return from_dict(config_class, record)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def run_train(arguments: Namespace) -> int:
@@ -169,15 +192,21 @@ def run_evaluate(arguments: Namespace) -> int:
     from captioning.bundle import Captioner
     from captioning.datasets.ready import ready_data
     from captioning.evaluation.evaluate import evaluate
+    from captioning.evaluation.metrics import choose_metrics
 
+    metrics = arguments.metrics.split(",") if arguments.metrics else None
+    _check_at_least(arguments, batch_size=1, max_pictures=0)
     _check_output(arguments.output)
     ready_data(arguments.data)
     captioner = Captioner.load(arguments.model, arguments.device)
+    with _usage():
+        captioner.generation_config(**_generation(arguments))
+        choose_metrics(metrics)
     result = evaluate(
         captioner,
         arguments.data,
         arguments.split,
-        arguments.metrics.split(",") if arguments.metrics else None,
+        metrics,
         arguments.batch_size,
         progress=True,
         max_pictures=arguments.max_pictures,
@@ -229,10 +258,12 @@ def run_caption(arguments: Namespace) -> int:
     from captioning.picture_files import caption_files, find_pictures
     from data_loader import UnreadableImageError
 
+    _check_at_least(arguments, batch_size=1)
     captioner = Captioner.load(arguments.model, arguments.device)
     failed = False
     overrides = _generation(arguments)
-    captioner.generation_config(**overrides)
+    with _usage():
+        captioner.generation_config(**overrides)
     paths = find_pictures(arguments.paths)
     for path, outcome in caption_files(captioner, paths, arguments.batch_size, **overrides):
         if isinstance(outcome, UnreadableImageError):

@@ -65,9 +65,9 @@ def test_the_end_is_a_word_or_not():
 
 
 def test_references_are_averaged_whatever_their_number():
-    people = {1: [[A, DOG], [8, 9]], 2: [[A, CAT], [6, 7], [6, 7]], 3: [[A]]}
+    people = {1: [[A, DOG], [8, 9]], 2: [[A, CAT], [7, 10], [7, 10]], 3: [[A]]}
     one, two, three = score(
-        make_reward(people, count_end=False), [[A, DOG], [6, 7], [A]], [1, 2, 3]
+        make_reward(people, count_end=False), [[A, DOG], [7, 10], [A]], [1, 2, 3]
     )
     assert (one, two) == pytest.approx((10 * 2 / 4 / 2, 10 * 2 / 4 * 2 / 3))
     assert three == 0  # "a" is in every picture

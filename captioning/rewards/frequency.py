@@ -69,6 +69,9 @@ class NgramFrequency:
         if keys.shape != counts.shape or keys.dim() != 1:
             shapes = f"{tuple(keys.shape)} and {tuple(counts.shape)}"
             raise ValueError(f"keys, counts: shapes {shapes} received, one and the same expected")
+        if keys.dtype != torch.int64 or counts.dtype != torch.float32:
+            kinds = f"{keys.dtype} and {counts.dtype}"
+            raise ValueError(f"keys, counts: {kinds} received, int64 and float32 expected")
         if not (keys[1:] > keys[:-1]).all():
             raise ValueError("keys: not in rising order, sorted n-grams, each once, expected")
         if len(counts) and not (counts.min() >= 2 and counts.max() <= num_documents):

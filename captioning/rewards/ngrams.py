@@ -52,9 +52,9 @@ def finished_tokens(tokens: Tensor, count_end: bool) -> Tensor:
     Returns:
         Tensor: int64 ids, `PAD_IDX` from the end on, (N,T).
     """
-    is_end = (tokens == END_IDX) | (tokens == PAD_IDX)
-    ended = is_end.cumsum(dim=1)
-    over = (ended > 1) | (is_end & (tokens == PAD_IDX)) if count_end else ended > 0
+    is_pad, is_end = tokens == PAD_IDX, tokens == END_IDX
+    stops = is_pad | is_end
+    over = stops.cumsum(dim=1) > (is_end if count_end else 0)  # an <end> may be the first stop
     return tokens.long().masked_fill(over, PAD_IDX)
 
 

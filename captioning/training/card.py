@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from captioning.bundle import Captioner
+from captioning.training.self_critical import describe_signature
+
+
+def how_rewarded(captioner: Captioner) -> str:
+    """The row about the reward, and the row about the start; empty for cross-entropy."""
+    rows = ""
+    if captioner.experiment.init_from:
+        rows += f"| started from | `{captioner.experiment.init_from}` |\n"
+    if captioner.reward:
+        rows += f"| rewarded by | {describe_signature(captioner.reward)} |\n"
+    return rows
 
 
 def model_card(captioner: Captioner, name: str) -> str:
@@ -27,7 +38,7 @@ An image captioner: {encoder.backbone}{cut}, then {decoder.kind} decoder
 | best epoch | {record.get("epoch", "?")} |
 | seed | {record.get("seed", "?")} |
 | picture size | {experiment.transform.image_size} px |
-
+{how_rewarded(captioner)}
 Validation, greedy search, freely running:
 
 | metric | score |
@@ -36,6 +47,7 @@ Validation, greedy search, freely running:
 
 ```python
 from captioning.bundle import Captioner
+from captioning.training.self_critical import describe_signature
 
 print(Captioner.load("models/{name}").caption("photo.jpg"))
 ```

@@ -35,7 +35,6 @@ from captioning.decoding.random_numbers import uniform_numbers
 from captioning.decoding.sampling import sample_from_uniform
 from captioning.evaluation.fluency import bad_endings, repetitions
 from captioning.rewards.build import build_rewards
-
 from captioning.rewards.diversity import marginal_diversity
 from captioning.rewards.frequency import NgramFrequency
 from captioning.rewards.mixture import Mixture, Reward

@@ -1,0 +1,225 @@
+"""What self-critical training adds to a captioner that cross-entropy cannot improve any further.
+
+For three seeds: a cross-entropy model trained to its validation plateau (`start`), the same model
+given the extra minutes with cross-entropy (`longer`), and with self-critical training; then
+variants: greedy baseline, and `<end>` left out of the reward. Test is looked at once, with beam 1
+and beam 5; every choice was made on val. Finished runs of the same settings are not repeated, so
+arms may be run one by one (`--arms longer --seeds 1`), also side by side.
+
+Usage: python benchmarks/self_critical.py [--data data/picturebook] [--work build/self_critical]
+       python benchmarks/self_critical.py --book flickr8k --data DIR --weights FILE
+Writes results/self_critical_BOOK.json when all arms are there, and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from captioning.bundle import Captioner, write_atomically
+from captioning.cli import train_parser
+from captioning.config import Experiment, from_dict, to_dict
+from captioning.datasets.ready import ready_data
+from captioning.evaluation.evaluate import evaluate
+from captioning.training.history import read_history
+from captioning.training.loop import train
+from captioning.training.run import flatten
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SEARCHES = {
+    "beam 1": {"method": "greedy"},
+    "beam 5": {"method": "beam", "beam_size": 5, "length_penalty": 0.0},
+}
+KEYS = (
+    *("CIDEr", "Bleu_4", "ROUGE_L", "facts", "object_f1", "colour_accuracy", "relation_accuracy"),
+    *("setting_accuracy", "bad_endings", "repetition", "words", "distinct_captions"),
+)
+ARMS: dict[str, dict[str, list[str]]] = {
+    "picturebook": {
+        "start": ["--config", "recipes/picturebook.yaml"],
+        "longer": [
+            *("--config", "recipes/picturebook.yaml", "--training.num_epochs", "8"),
+            *("--training.learning_rate", "5e-4", "--encoder.trainable_from_epoch", "0"),
+            *("--training.encoder_learning_rate", "2e-4", "--training.warmup_steps", "20"),
+        ],
+        "self_critical": ["--config", "recipes/picturebook_scst.yaml"],
+        "greedy_baseline": [
+            *("--config", "recipes/picturebook_scst.yaml", "--self_critical.baseline", "greedy")
+        ],
+        "without_end": [
+            *("--config", "recipes/picturebook_scst.yaml", "--self_critical.count_end", "false")
+        ],
+    },
+    "flickr8k": {
+        "start": ["--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"],
+        "longer": [
+            *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
+            *("--training.learning_rate", "3e-4"),
+        ],
+        "self_critical": [
+            *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
+            *("--training.objective", "reinforce", "--loader.captions_per_image", "1"),
+            *("--training.learning_rate", "2e-4", "--training.num_epochs", "12"),
+        ],
+    },
+}
+
+
+def settings(arguments: argparse.Namespace, arm: str, seed: int) -> Experiment:
+    """One run: its recipe, seed, data, start and place."""
+    flags = [*ARMS[arguments.book][arm], "--seed", str(seed), "--data", str(arguments.data)]
+    flags += ["--output", str(arguments.work / f"{arguments.book}_{arm}_{seed}")]
+    if arguments.weights:
+        flags += ["--encoder.weights", str(arguments.weights)]
+    if arm != "start":
+        flags += ["--init_from", str(start_of(arguments, seed))]
+    record = train_parser().parse_args(flags).as_dict()
+    return from_dict(Experiment, {name: record[name] for name in to_dict(Experiment())})
+
+
+def start_of(arguments: argparse.Namespace, seed: int) -> Path:
+    """The cross-entropy model of a seed; seed 0 of the picture book is the shipped one."""
+    if arguments.book == "picturebook" and seed == 0:
+        return ROOT / "models" / "picturebook_xe"
+    return arguments.work / f"{arguments.book}_start_{seed}"
+
+
+def run_once(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any] | None:
+    """Train and test one model; a finished one with the same settings is only tested."""
+    experiment = settings(arguments, arm, seed)
+    shipped = arm == "start" and start_of(arguments, seed).parent == ROOT / "models"
+    folder = start_of(arguments, seed) if shipped else Path(experiment.output)
+    if not (shipped or is_finished(folder, experiment)):
+        if arm not in arguments.arms or seed not in arguments.seeds:
+            return None
+        train(experiment, overwrite=True, progress=arguments.progress)
+    tested = folder.with_name(folder.name + ".json")
+    if not shipped and tested.is_file() and tested.stat().st_mtime > weights_of(folder):
+        return json.loads(tested.read_text("utf-8"))
+    captioner = Captioner.load(folder)
+    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
+    record = {
+        "minutes": rows[-1]["minutes"],
+        "best_epoch": captioner.record["epoch"],
+        "val_CIDEr": captioner.record["validation"]["CIDEr"],
+        "test": {
+            name: pick(evaluate(captioner, arguments.data, "test", **search)["overall"])
+            for name, search in SEARCHES.items()
+        },
+    }
+    if not shipped:
+        write_atomically(tested, lambda file: file.write_text(json.dumps(record), "utf-8"))
+    return record
+
+
+def weights_of(folder: Path) -> float:
+    """When the weights of a bundle were written."""
+    return (folder / "model.safetensors").stat().st_mtime
+
+
+def is_finished(folder: Path, experiment: Experiment) -> bool:
+    """Whether a bundle holds the result of exactly these settings, all epochs of them."""
+    if not (folder / "model.safetensors").is_file():
+        return False
+    kept = json.loads((folder / "config.json").read_text("utf-8"))["experiment"]
+    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
+    same = flatten(kept) | {"output": ""} == flatten(to_dict(experiment)) | {"output": ""}
+    return same and rows[-1]["epoch"] == experiment.training.num_epochs
+
+
+def pick(overall: dict[str, float]) -> dict[str, float]:
+    """The scores of the table that this data set has."""
+    return {key: overall[key] for key in KEYS if key in overall}
+
+
+def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds of everything measured."""
+    scores = {}
+    for search in SEARCHES:
+        values = {
+            k: [run["test"][search][k] for run in runs.values()] for k in runs[0]["test"][search]
+        }
+        scores[search] = {
+            key: {"mean": statistics.fmean(v), "std": statistics.stdev(v), "seeds": v}
+            for key, v in values.items()
+        }
+    kept = ("minutes", "best_epoch", "val_CIDEr")
+    more = {key: [run[key] for run in runs.values()] for key in kept}
+    return scores | more
+
+
+def compare(arms: dict[str, Any]) -> dict[str, Any]:
+    """Self-critical against the longer cross-entropy run, seed by seed."""
+    result = {}
+    for search in SEARCHES:
+        ours, theirs = arms["self_critical"][search], arms["longer"][search]
+        seeds = ours["CIDEr"]["seeds"], theirs["CIDEr"]["seeds"]
+        result[search] = {
+            "CIDEr_ratio": [a / b for a, b in zip(*seeds, strict=True)],
+            "CIDEr_ratio_of_means": ours["CIDEr"]["mean"] / theirs["CIDEr"]["mean"],
+        }
+        for key in ("facts", "bad_endings"):
+            if key in ours:
+                result[search][f"{key}_change"] = ours[key]["mean"] - theirs[key]["mean"]
+    return result
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: arms x searches, mean and standard deviation."""
+    shown = {"CIDEr": "CIDEr", "Bleu_4": "BLEU-4", "facts": "facts", "bad_endings": "bad endings"}
+    shown |= {"repetition": "repetition", "words": "words", "distinct_captions": "distinct"}
+    known = [k for k in shown if k in record["arms"]["start"]["beam 1"]]
+    lines = ["| trained with | search | " + " | ".join(shown[k] for k in known) + " |"]
+    lines.append("|---|---|" + "---:|" * len(known))
+    titles = {
+        "start": "cross-entropy, to its plateau",
+        "longer": "cross-entropy, the same minutes more",
+        "self_critical": "self-critical, leave-one-out baseline",
+        "greedy_baseline": "self-critical, greedy baseline",
+        "without_end": "self-critical, `<end>` not in the reward",
+    }
+    for arm, title in titles.items():
+        for search in SEARCHES:
+            if arm in record["arms"]:
+                row = record["arms"][arm][search]
+                cells = (f"{row[k]['mean']:.3f} ± {row[k]['std']:.3f}" for k in known)
+                lines.append(f"| {title} | {search} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--book", choices=[*ARMS], default="picturebook")
+    parser.add_argument("--data", type=Path, default=Path("data/picturebook"))
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("build/self_critical"))
+    parser.add_argument("--arms", nargs="*", default=None)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--progress", action="store_true")
+    arguments = parser.parse_args()
+    arguments.arms = list(ARMS[arguments.book]) if arguments.arms is None else arguments.arms
+    ready_data(arguments.data)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[int, Any]] = {}
+    for arm in ARMS[arguments.book]:
+        for seed in (0, 1, 2):
+            if record := run_once(arguments, arm, seed):
+                found.setdefault(arm, {})[seed] = record
+    complete = {arm: summarise(runs) for arm, runs in found.items() if len(runs) == 3}
+    if not {"start", "longer", "self_critical"} <= set(complete):
+        print(f"finished: { {arm: sorted(runs) for arm, runs in found.items()} }")
+        return
+    record = {"arms": complete, "self_critical_against_longer": compare(complete)}
+    path = RESULTS / f"self_critical_{arguments.book}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    print(table(record))
+    print(json.dumps(record["self_critical_against_longer"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
