@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-LESSONS := 0 1 2 3
+LESSONS := 0 1 2 3 4
 export CAPTIONING_REFERENCE_DATA ?=
 
 .PHONY: help course outputs demo lab lint test test-slow clean

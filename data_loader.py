@@ -14,6 +14,7 @@ import contextlib
 import io
 import random
 import re
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -283,6 +284,11 @@ class CaptionDataset(Dataset):
         )
 
 
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches workers as well; they go on until the process that reads from them ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _mix(*numbers: int) -> int:
     """One seed out of several numbers."""
     return random.Random(repr(numbers)).getrandbits(62)
@@ -376,7 +382,8 @@ class CaptionLoader:
             else:
                 number = self.captions_per_image
                 made = padded_batches(captions, self.batch_size * size, number, *chance)
-            parts = [b[len(b) * rank // size : len(b) * (rank + 1) // size] for b in made]
+            # Rounded up: the first process has a picture whenever one of them has.
+            parts = [b[-(-len(b) * rank // size) : -(-len(b) * (rank + 1) // size)] for b in made]
             self._batches = self.epoch, parts
         return self._batches[1]
 
@@ -391,6 +398,7 @@ class CaptionLoader:
             batch_sampler=self.batches()[self.position :],
             collate_fn=self.dataset.collate,
             num_workers=0 if self.dataset.views else self.num_workers,
+            worker_init_fn=ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # leaves torch's own generator alone
         )

@@ -138,9 +138,19 @@ def run_train(arguments: Namespace) -> int:
         raise UsageError("--resume and --overwrite: both received, at most one expected")
     from captioning.datasets.ready import ready_data
     from captioning.training.loop import train
+    from captioning.training.processes import join_processes
 
-    ready_data(experiment.data)
-    captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
+    processes, _ = join_processes(experiment.device)
+    with processes.main_first():
+        ready_data(experiment.data, progress=processes.is_main)
+    try:
+        captioner = train(experiment, resume=arguments.resume, overwrite=arguments.overwrite)
+    except KeyboardInterrupt:
+        if processes.is_main:
+            raise
+        return 1
+    if not processes.is_main:
+        return 0
     record = captioner.record
     if arguments.json:
         print(json.dumps({"output": experiment.output, **record}))

@@ -1,4 +1,4 @@
-"""Run the lessons one after another and say what came out: `python -m captioning.course 0 1 2 3`.
+"""Run the lessons one after another and say what came out: `python -m captioning.course 0 1 2 3 4`.
 
 Copies are executed in `build/` (ignored by git), so the saved notebooks stay as they are; a copy
 that is newer than its lesson is not executed again. `--save` refreshes the saved notebooks.
@@ -139,7 +139,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m captioning.course", description=__doc__)
-    parser.add_argument("lessons", nargs="+", help="lesson numbers, e.g. 0 1 2 3")
+    parser.add_argument("lessons", nargs="+", help="lesson numbers, e.g. 0 1 2 3 4")
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="executed copies")
     parser.add_argument("--save", action="store_true", help="refresh the saved notebooks")
     arguments = parser.parse_args(argv)

@@ -69,6 +69,7 @@ def test_whole_course_in_a_fresh_clone(tmp_path):
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(clone), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("OMP_NUM_THREADS", None)  # whole lessons may use the whole machine
 
     def run(*words: str) -> str:
         done = subprocess.run(
@@ -82,9 +83,9 @@ def test_whole_course_in_a_fresh_clone(tmp_path):
         return done.stdout
 
     run("captioning", "data", "picturebook")
-    table = run("captioning.course", "0", "1", "2", "3")
+    table = run("captioning.course", "0", "1", "2", "3", "4")
     print(table)
-    assert "2_Training" in table and "CIDEr" in table and "make demo" in table
+    assert "4_SelfCritical" in table and "CIDEr" in table and "make demo" in table
     for path in sorted((clone / "build").glob("*.ipynb")):
         assert [*output_problems(nbformat.read(path, as_version=4))] == [], path.name
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True)

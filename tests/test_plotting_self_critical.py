@@ -92,7 +92,7 @@ def test_curves_say_what_is_normal_and_what_is():
     assert sum(text.startswith("normal: ") for text in written) == len(figure.axes) == 5
     assert {"1.30", "start 1.00", "people 0.90", "people 11.50"} <= set(written)
     assert "4.5 different samples a picture" in written
-    assert "spread of the advantages 0.30, now 0.30" in written
+    assert "spread of the advantages 0.30 at first, now 0.30" in written
     assert figure.axes[0].get_title("left") == "now"
     spoken = alt_text(figure)
     assert "reward of the samples 0.10 at first, now 0.40" in spoken
@@ -273,7 +273,7 @@ def test_pushes_point_against_the_gradient():
     assert one.get_title("left") == "advantage +0.50: this sample becomes more likely"
     assert two.get_title("left") == "advantage −0.40: this sample becomes less likely"
     assert one.patches[0].get_facecolor() != two.patches[0].get_facecolor()
-    assert "a +0.250, <end> +0.050" in alt_text(figure) and "the -0.400" in alt_text(figure)
+    assert "a +0.25, <end> +0.05" in alt_text(figure) and "the -0.4" in alt_text(figure)
 
 
 # --------------------------------------------------------------------------------- CIDEr by hand

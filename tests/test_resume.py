@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,16 @@ from captioning.config import Experiment
 from captioning.training.checkpoint import load_checkpoint
 from captioning.training.history import read_history
 from captioning.training.loop import train
+from data_loader import CaptionDataset, CaptionLoader, eval_transform
 
 ROOT = Path(__file__).parent.parent
-STEPS_PER_EPOCH = 12
 SLOW_RUN = """
 import sys, time, torch
-from conftest import small_experiment
-from test_resume import longer
+from test_resume import RUNS
 from captioning.training.loop import train
 torch.set_num_threads(1)
-experiment = longer(sys.argv[1], sys.argv[2])
-experiment.loader.num_workers = int(sys.argv[3])
+experiment = RUNS[sys.argv[3]](sys.argv[1], sys.argv[2])
+experiment.loader.num_workers = int(sys.argv[4])
 train(experiment, progress=False, on_step=lambda run, row: time.sleep(0.05))
 """
 
@@ -47,12 +47,60 @@ def longer(data: str, output: str) -> Experiment:
     return experiment
 
 
+def rewarded(data: str, output: str) -> Experiment:
+    """Self-critical training, three epochs of six steps; it starts from the bundle `start`."""
+    settings = {"num_epochs": 3, "save_every_steps": 2, "objective": "reinforce"}
+    experiment = small_experiment(Path(data), Path(output), **settings)
+    experiment.loader.batch_size = 4
+    experiment.init_from = str(Path(output).parent / "start")
+    return experiment
+
+
+def rewarded_with_more(data: str, output: str) -> Experiment:
+    """A greedy baseline, dropout in the draws, human captions, a pull to the start; three batches
+    a step and four steps an epoch, the last of one batch only.
+    """
+    experiment = rewarded(data, output)
+    experiment.training.accumulate = 3
+    experiment.loader.batch_size, experiment.loader.max_pictures = 2, 20
+    experiment.self_critical.baseline, experiment.self_critical.dropout = "greedy", True
+    experiment.self_critical.cross_entropy_weight = 0.2
+    experiment.self_critical.kl_weight = 0.1
+    return experiment
+
+
+RUNS = {"cross-entropy": longer, "rewarded": rewarded, "rewarded with more": rewarded_with_more}
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_data, tmp_path_factory) -> Path:
-    """The bundle of a run nobody disturbed."""
-    output = tmp_path_factory.mktemp("whole") / "model"
-    train(longer(str(tiny_data), str(output)), progress=False)
+def start_bundle(tiny_data, tmp_path_factory) -> Path:
+    """A captioner that says something, for training on a reward."""
+    output = tmp_path_factory.mktemp("begin") / "start"
+    train(small_experiment(tiny_data, output, num_epochs=6, learning_rate=0.02), progress=False)
     return output
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_data, start_bundle, tmp_path_factory) -> Callable[[str], Path]:
+    """The bundle of a run of some kind that nobody disturbed, made when it is wanted first."""
+    outputs: dict[str, Path] = {}
+
+    def find(kind: str) -> Path:
+        if kind not in outputs:
+            folder = tmp_path_factory.mktemp("whole")
+            (folder / "start").symlink_to(start_bundle)
+            train(RUNS[kind](str(tiny_data), str(folder / "model")), progress=False)
+            outputs[kind] = folder / "model"
+        return outputs[kind]
+
+    return find
+
+
+@pytest.fixture
+def output(start_bundle, tmp_path) -> Path:
+    """Where a disturbed run writes; the start of runs on a reward lies beside it."""
+    (tmp_path / "start").symlink_to(start_bundle)
+    return tmp_path / "model"
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
@@ -64,6 +112,7 @@ def start(arguments: list[str]) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -82,7 +131,8 @@ def assert_same_run(output: Path, expected: Path) -> None:
     states = [load_checkpoint(p / "checkpoint" / "state.pt", "cpu") for p in (output, expected)]
     for name, value in states[1]["networks"].items():
         assert torch.equal(states[0]["networks"][name], value), name
-    assert torch.equal(states[0]["random"]["cpu"], states[1]["random"]["cpu"])
+    for one, other in zip(states[0]["random"], states[1]["random"], strict=True):
+        assert torch.equal(one["cpu"], other["cpu"])
     assert states[0]["loader"] == states[1]["loader"]
     for state in states:
         assert state["progress"].pop("minutes") > 0  # the only thing a clock decides
@@ -92,17 +142,25 @@ def assert_same_run(output: Path, expected: Path) -> None:
     rows = [read_history(p / "history.jsonl") for p in (output, expected)]
     for some in rows:
         for row in some:
-            for clock in ("words_per_second", "minutes"):
+            clocks = ("words_per_second", "minutes", *(name for name in row if "ms_" in name))
+            for clock in clocks:
                 row.pop(clock, None)
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_killed_in_the_middle_of_an_epoch(tiny_data, tmp_path, uninterrupted, workers):
-    output = tmp_path / "model"
-    process = start(["-c", SLOW_RUN, str(tiny_data), str(output), str(workers)])
+@pytest.mark.parametrize(
+    ("kind", "workers", "step"),
+    [
+        ("cross-entropy", 0, 17),
+        ("cross-entropy", 2, 17),
+        ("rewarded", 0, 9),
+        ("rewarded with more", 2, 7),
+    ],
+)
+def test_killed_in_the_middle_of_an_epoch(tiny_data, output, undisturbed, kind, workers, step):
+    process = start(["-c", SLOW_RUN, str(tiny_data), str(output), kind, str(workers)])
     try:
-        wait_for_steps(process, output / "history.jsonl", 17)
+        wait_for_steps(process, output / "history.jsonl", step)
         process.send_signal(signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL
     finally:
@@ -110,29 +168,87 @@ def test_killed_in_the_middle_of_an_epoch(tiny_data, tmp_path, uninterrupted, wo
         process.communicate()
     state = load_checkpoint(output / "checkpoint" / "state.pt", "cpu")
     assert state["loader"]["epoch"] == 1 and state["loader"]["position"] > 0  # mid-epoch
-    experiment = longer(str(tiny_data), str(output))
+    experiment = RUNS[kind](str(tiny_data), str(output))
     experiment.loader.num_workers = workers
     train(experiment, resume=True, progress=False)
-    assert_same_run(output, uninterrupted)
+    assert_same_run(output, undisturbed(kind))
 
 
-@pytest.mark.parametrize("step", [1, 12, 17, 36])
-def test_interrupted_runs_save_and_go_on(tiny_data, tmp_path, uninterrupted, step):
+@pytest.mark.parametrize(
+    ("kind", "step", "steps"),
+    [
+        *(("cross-entropy", step, 36) for step in (1, 12, 17, 36)),
+        ("rewarded", 9, 18),
+        *(("rewarded with more", step, 12) for step in (4, 6)),
+    ],
+)
+def test_interrupted_runs_save_and_go_on(tiny_data, output, undisturbed, kind, step, steps):
     """Ctrl-C at the first step, at the end of an epoch, in the middle of one, at the very end."""
-    output = tmp_path / "model"
-    experiment = longer(str(tiny_data), str(output))
+    experiment = RUNS[kind](str(tiny_data), str(output))
 
     def interrupt(run, row):
         if run.step == step:
             signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    message = rf"stopped after step {step} of 36; the state is saved.*--resume goes on"
+    message = rf"stopped after step {step} of {steps}; the state is saved.*--resume goes on"
     with pytest.raises(KeyboardInterrupt, match=message):
         train(experiment, progress=False, on_step=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
     train(experiment, resume=True, progress=False)
-    assert_same_run(output, uninterrupted)
+    assert_same_run(output, undisturbed(kind))
+
+
+def test_the_last_step_of_an_epoch_belongs_to_it(undisturbed):
+    """Also when it has fewer batches than the others."""
+    rows = [row for row in read_history(undisturbed("rewarded with more") / "history.jsonl")]
+    order = [(row["kind"], row["epoch"]) for row in rows]
+    epochs = [[("step", epoch)] * 4 + [("epoch", epoch)] for epoch in (1, 2, 3)]
+    assert order == [("epoch", 0), *sum(epochs, [])]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("cider_weight", 2.0, "self_critical.cider_weight: 2.0 received, but the run to resume"),
+        ("baseline", "greedy", "self_critical.baseline: 'greedy' received, but the run to resume"),
+        ("count_end", False, "self_critical.count_end: False received, but the run to resume had"),
+    ],
+)
+def test_another_reward_is_refused(undisturbed, tiny_data, name, value, message):
+    folder = undisturbed("rewarded")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    experiment = rewarded(str(tiny_data), str(folder))
+    setattr(experiment.self_critical, name, value)
+    with pytest.raises(ValueError) as caught:
+        train(experiment, resume=True, progress=False)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_reward_of_ones_own_in_place_of_the_saved_one_is_refused(undisturbed, tiny_data):
+    experiment = rewarded(str(tiny_data), str(undisturbed("rewarded")))
+    message = r"^reward: '.*short_ones.*' received, but the run to resume had '.*CIDEr-D.*'$"
+
+    def short_ones(tokens, batch):
+        return -(tokens > 0).sum(1).float()
+
+    with pytest.raises(ValueError, match=message):
+        train(experiment, resume=True, progress=False, reward=short_ones)
+
+
+def test_ctrl_c_without_variety_says_that_the_checkpoint_from_before_is_kept(tiny_data, output):
+    experiment = rewarded(str(tiny_data), str(output))
+
+    def interrupt(run, row):
+        if run.step == 8:
+            run.collapsed = 1
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="step 8 .* no variety .* from before.* was kept"):
+        train(experiment, progress=False, on_step=interrupt)
+    state = load_checkpoint(output / "checkpoint" / "state.pt", "cpu")
+    assert state["progress"]["step"] == 6
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 4])
@@ -156,19 +272,35 @@ def test_views_remembered_after_a_resume_are_those_of_the_whole_run(tiny_data, t
     assert_same_run(outputs[1], outputs[0])
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(uninterrupted, tiny_data):
-    before = (uninterrupted / "model.safetensors").read_bytes()
-    train(longer(str(tiny_data), str(uninterrupted)), resume=True, progress=False)
-    assert (uninterrupted / "model.safetensors").read_bytes() == before
+def test_a_finished_run_that_is_resumed_stays_as_it_is(undisturbed, tiny_data):
+    folder = undisturbed("cross-entropy")
+    before = (folder / "model.safetensors").read_bytes()
+    train(longer(str(tiny_data), str(folder)), resume=True, progress=False)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+class AskWorkers(CaptionDataset):
+    """Says, in place of a picture, what a worker does with Ctrl-C."""
+
+    def __getitem__(self, item):
+        return item, signal.getsignal(signal.SIGINT).name
+
+
+def test_workers_leave_ctrl_c_to_the_process_that_reads_from_them(tiny_data, tiny_vocabulary):
+    dataset = AskWorkers(tiny_data, "train", tiny_vocabulary, eval_transform(32))
+    batch = next(iter(CaptionLoader(dataset, 24, num_workers=1)))
+    assert batch.skipped == ["SIG_IGN"] * 24
 
 
 def test_ctrl_c_on_the_command_line(tiny_data, tmp_path):
+    """As a terminal sends it: to the workers that read pictures as well."""
     output = tmp_path / "model"
     flags = {
         "data": tiny_data,
         "output": output,
         "device": "cpu",
         "loader.batch_size": 2,
+        "loader.num_workers": 2,
         "transform.image_size": 32,
         "vocabulary.min_count": 2,
         "encoder.backbone": "resnet18",
@@ -182,7 +314,7 @@ def test_ctrl_c_on_the_command_line(tiny_data, tmp_path):
     process = start(["-m", "captioning", "train", *arguments])
     try:
         wait_for_steps(process, output / "history.jsonl", 2)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         printed, errors = process.communicate(timeout=60)
     finally:
         process.kill()

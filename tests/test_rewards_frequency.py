@@ -17,7 +17,7 @@ from captioning.rewards.ngrams import (
     finished_tokens,
     order_of,
     pack_ngrams,
-    repeats,
+    sorted_ngrams,
 )
 from captioning.rewards.references import PackedReferences
 from vocabulary import END_IDX, PAD_IDX, Vocabulary
@@ -82,15 +82,17 @@ def test_captions_end_at_their_end():
     assert finished_tokens(tokens.int(), count_end=True).dtype == torch.int64
 
 
-@given(captions)
-def test_repeats_are_counts(caption):
-    tokens = torch.tensor([[*caption, END_IDX, PAD_IDX]])
-    times = repeats(tokens)[0].tolist()
-    counts = count_ngrams([*caption, END_IDX])
-    for order in range(MAX_ORDER):
-        for end in range(order, len(caption) + 1):
-            ngram = tuple(tokens[0, end - order : end + 1].tolist())
-            assert times[order][end] == counts[order][ngram]
+@given(st.lists(captions, min_size=1, max_size=3))
+def test_sorted_ngrams_are_counted(some):
+    width = max(map(len, some)) + 2
+    tokens = torch.tensor([[*c, END_IDX] + [PAD_IDX] * (width - 1 - len(c)) for c in some])
+    ngrams, times = sorted_ngrams(tokens)
+    assert ngrams.shape == times.shape == (len(some), MAX_ORDER, width)
+    for caption, keys, numbers in zip(some, ngrams.tolist(), times.tolist(), strict=True):
+        for order, counts in enumerate(count_ngrams([*caption, END_IDX])):
+            found = [(key, n) for key, n in zip(keys[order], numbers[order], strict=True) if key]
+            expected = [(pack_by_hand(ngram), n) for ngram, n in counts.items() for _ in range(n)]
+            assert sorted(found) == sorted(expected)
 
 
 def test_too_many_words_are_refused():

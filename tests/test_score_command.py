@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from metric_cases import fixture_case, reference_cases, write_coco_files
+from reward_cases import make_batch
 
 from captioning.evaluation.caption_files import read_candidates, read_references
 from captioning.evaluation.ngrams import DocumentFrequency
 from captioning.evaluation.score_command import format_table, score_files
+from captioning.rewards.cider import CiderReward
+from captioning.rewards.frequency import NgramFrequency
+from captioning.rewards.references import PackedReferences
+from vocabulary import Vocabulary
 
 CASES = [fixture_case(), *reference_cases()]
 IMAGES = [{"id": 1, "file_name": "a.jpg"}, {"id": 2}]
@@ -56,20 +62,55 @@ def test_the_table_shows_four_decimals_and_what_was_scored(files):
     assert result["settings"]["document_frequency"] == "corpus"
 
 
-def test_a_table_or_a_bundle_with_one_adds_the_training_frequencies(files, tmp_path):
+def test_a_table_adds_the_training_frequencies(files, tmp_path):
     table = DocumentFrequency.from_references({1: [["a", "dog"]], 2: [["a", "dog"]], 3: [["a"]]})
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    with pytest.raises(ValueError, match="has no document_frequency.json"):
-        score_files(*files, ["cider"], str(bundle))
-    table.save(bundle / "document_frequency.json")
-    from_bundle = score_files(*files, ["cider"], str(bundle))
-    from_file = score_files(*files, ["cider"], str(bundle / "document_frequency.json"))
-    assert from_bundle["overall"] == from_file["overall"]
-    assert list(from_bundle["overall"]) == ["CIDEr", "CIDEr_train_df"]
-    assert from_bundle["settings"]["document_frequency"] == "bundle"
+    table.save(tmp_path / "table.json")
+    result = score_files(*files, ["cider"], str(tmp_path / "table.json"))
+    assert list(result["overall"]) == ["CIDEr", "CIDEr_train_df"]
+    assert result["settings"]["document_frequency"] == "table.json"
     with pytest.raises(FileNotFoundError, match="document_frequency: .*nowhere does not exist"):
         score_files(*files, ["cider"], str(tmp_path / "nowhere"))
+
+
+def test_a_bundle_gives_exactly_its_reward(tmp_path):
+    """Also for captions with words that the bundle does not know."""
+    people = {
+        1: ["A dog sees the red ball.", "the dog, with a grey ball"],
+        2: ["A cat on a mat", "the cat sees a purple mat!"],
+        3: ["A ball on the mat"],
+    }
+    said = {1: "a dog with a big ball", 2: "the cat", 3: "A ball on the mat."}
+    vocabulary = Vocabulary("a dog cat the red ball sees on mat with".split())
+    encoded = [[vocabulary.encode(text) for text in texts] for texts in people.values()]
+    frequency = NgramFrequency.build([*encoded, [vocabulary.encode("a dog")]], vocabulary, "more")
+    reward = CiderReward(PackedReferences([*people], encoded, vocabulary), frequency)
+    captions = [vocabulary.encode(text)[1:] for text in said.values()]
+    expected = [
+        reward(torch.tensor([c]), make_batch([i])).item()
+        for i, c in zip(said, captions, strict=True)
+    ]
+
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    with pytest.raises(ValueError, match="bundle has no document_frequency.safetensors"):
+        score_files(bundle, bundle, None, str(bundle))
+    frequency.save(bundle / "document_frequency.safetensors")
+    with pytest.raises(ValueError, match="bundle has no vocabulary.json"):
+        score_files(bundle, bundle, None, str(bundle))
+    vocabulary.save(bundle / "vocabulary.json")
+    annotations = [{"image_id": i, "caption": t} for i, texts in people.items() for t in texts]
+    images = [{"id": i} for i in people]
+    references = write(tmp_path / "refs.json", {"images": images, "annotations": annotations})
+    results = [{"image_id": i, "caption": text} for i, text in said.items()]
+    candidates = write(tmp_path / "results.json", results)
+    result = score_files(references, candidates, ["cider_train_df"], str(bundle))
+    scores = [entry["CIDEr_train_df"] for entry in result["per_image"]]
+    assert scores == pytest.approx(expected, abs=1e-6) and min(scores) > 0.5
+    assert result["settings"]["document_frequency"] == "bundle"
+    assert result["settings"]["cider_train_df"]["num_documents"] == 4
+    Vocabulary(["a", "dog"]).save(bundle / "vocabulary.json")
+    with pytest.raises(ValueError, match="document_frequency.safetensors: .*count them again"):
+        score_files(references, candidates, ["cider_train_df"], str(bundle))
 
 
 @pytest.mark.parametrize(

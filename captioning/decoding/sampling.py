@@ -150,15 +150,16 @@ def invert_distribution(logprobs: Tensor, uniform: Tensor, temperature: float = 
     Returns:
         Tensor: word ids, (...).
     """
-    best = logprobs.amax(dim=-1, keepdim=True)
-    weights = ((logprobs - best) / temperature).exp()  # (...,V)
-    cumulated = weights.cumsum(dim=-1)
+    scaled = logprobs if temperature == 1 else logprobs / temperature
+    probabilities = scaled.softmax(dim=-1)  # (...,V)
+    cumulated = probabilities.cumsum(dim=-1)
     target = uniform.clamp(max=1 - 2**-20) * cumulated[..., -1]  # below the last sum
     words = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)  # (...,1)
     words = words.clamp(max=logprobs.shape[-1] - 1)
-    # Parallel sums may step up at a word of no probability; such a word is never drawn.
-    possible = weights.gather(-1, words) > 0
-    return torch.where(possible, words, logprobs.argmax(dim=-1, keepdim=True)).squeeze(-1)
+    if words.device.type != "cpu":  # parallel sums may step up at a word of no probability
+        possible = probabilities.gather(-1, words) > 0
+        words = torch.where(possible, words, logprobs.argmax(dim=-1, keepdim=True))
+    return words.squeeze(-1)
 
 
 def extend_rows(

@@ -174,7 +174,7 @@ def word_pushes(samples: Sequence[Mapping[str, Any]]) -> Figure:
         told = push if push == "no push" else f"this sample becomes {push}"
         title = f"advantage {signed(sample['advantage'])}: {told}"
         axes.set_title(title, loc="left", color=push_colour(push))
-        told = (f"{word} {value:+.3f}" for (word, _), value in zip(pairs, pushes, strict=True))
+        told = (f"{word} {value:+.2g}" for (word, _), value in zip(pairs, pushes, strict=True))
         spoken.append(f"{title}: {', '.join(told)}")
     rows[-1, 0].set_xlabel("word, and the probability with which it was drawn", fontsize=8.5)
     figure.supylabel("push: − d loss / d logit", fontsize=9, color=PALETTE["ink"])

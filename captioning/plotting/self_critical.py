@@ -152,7 +152,8 @@ def _draw_reward(axes: Axes, steps: Sequence[Mapping], baseline: str, title: str
     axes.margins(y=0.12)
     if steps:
         axes.legend(loc="lower right", fontsize=8.5)
-        text = "spread of the advantages {:.2f}, now {:.2f}".format(*_ends(steps, "advantage_std"))
+        first, last = _ends(steps, "advantage_std")
+        text = f"spread of the advantages {first:.2f} at first, now {last:.2f}"
         style = {"fontsize": 8.5, "color": PALETTE["blue"], "transform": axes.transAxes}
         axes.text(0.015, 0.95, text, va="top", **style)
 
@@ -175,7 +176,7 @@ def _draw_scores(axes: Axes, epochs: Sequence[Mapping], human: float | None) -> 
 
 def _draw_entropy(axes: Axes, steps: Sequence[Mapping]) -> None:
     draw_curve(axes, *_points(steps, "entropy"), PALETTE["purple"])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max([row["entropy"] for row in steps], default=1))
     name_panel(axes, "Entropy, nats a word", "normal: falls, then stays well above 0")
     if steps:
         text = f"{_ends(steps, 'distinct')[1]:.1f} different samples a picture"

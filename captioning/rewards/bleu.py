@@ -21,9 +21,8 @@ from captioning.rewards.ngrams import (
     finished_tokens,
     has_words,
     number_type,
-    pack_ngrams,
-    repeats,
     samples_per_picture,
+    sorted_ngrams,
 )
 from captioning.rewards.references import PackedReferences, Rows
 from vocabulary import PAD_IDX
@@ -68,11 +67,11 @@ class BleuReward:
         samples_per_picture(tokens, batch)
         rows = self.references.rows(batch.image_ids)
         tokens = finished_tokens(tokens, self.references.count_end)  # (N,T)
-        ngrams = pack_ngrams(tokens)  # (N,4,T)
+        ngrams, times = sorted_ngrams(tokens)  # (N,4,T)
         counts = self.references.counts_at(self.references.find(rows, ngrams))  # (N,4,T,R)
         most = counts.amax(dim=3)  # (N,4,T)
-        dtype, times = number_type(tokens.device), repeats(tokens)  # (N,4,T)
-        # Of n-grams that a caption repeats each one counts its share.
+        dtype = number_type(tokens.device)
+        # so that n equals add up to one n-gram
         shares = torch.minimum(times, most).to(dtype) / times.clamp(min=1)
         matches = shares.sum(dim=2)  # (N,4)
         guesses = (ngrams != 0).sum(dim=2).to(dtype)  # (N,4)

@@ -26,9 +26,8 @@ from captioning.rewards.ngrams import (
     has_words,
     number_type,
     order_of,
-    pack_ngrams,
-    repeats,
     samples_per_picture,
+    sorted_ngrams,
 )
 from captioning.rewards.packing import CHUNK
 from captioning.rewards.references import PackedReferences, Rows
@@ -88,15 +87,13 @@ class CiderReward:
         samples = samples_per_picture(tokens, batch)
         rows = self.references.rows(batch.image_ids)
         tokens = finished_tokens(tokens, self.references.count_end)  # (N,T)
-        ngrams = pack_ngrams(tokens)  # (N,4,T)
+        ngrams, times = sorted_ngrams(tokens)  # (N,4,T)
         places = self.references.find(rows, ngrams)  # (N,4,T)
-        weights = self._weights(ngrams, places)  # (N,4,T)
-        times = repeats(tokens).to(weights.dtype)  # (N,4,T)
-        norms = (weights.square() * times).sum(dim=2).sqrt()  # (N,4) a repeat adds count * idf^2
-        # Of n-grams that a caption repeats each one counts its share.
-        shares = weights.square() / times.clamp(min=1)
-        counts = self.references.counts_at(places)  # (N,4,T,R)
-        clipped = torch.minimum(times[..., None], counts) * counts
+        squares = self._weights(ngrams, places).square()  # (N,4,T)
+        norms = (squares * times).sum(dim=2).sqrt()  # (N,4); each of n equals adds n * idf^2
+        counts, times = self.references.counts_at(places), times.float()  # (N,4,T,R), (N,4,T)
+        clipped = torch.minimum(times[..., None], counts) * counts  # (N,4,T,R)
+        shares = squares / times.clamp(min=1)  # so that n equals add up to one n-gram
         dots = (clipped * shares[..., None]).sum(dim=2)  # (N,4,R)
         theirs = self.inverse_norms[rows.captions].transpose(1, 2)  # (B,4,R)
         cosines = (dots * _inverse(norms)[..., None]).unflatten(0, (-1, samples)) * theirs[:, None]
@@ -106,9 +103,9 @@ class CiderReward:
 
     def _weights(self, ngrams: Tensor, places: Tensor) -> Tensor:
         """idf of n-grams, 0 where there is none; (N,4,T)."""
-        found = places < len(self.documents) - 1
-        others = self.frequency.documents(ngrams.masked_fill(found, 0))
-        documents = torch.where(found, self.documents[places], others)
+        documents = self.documents.take(places)
+        others = (places == len(self.documents) - 1) & (ngrams != 0)
+        documents[others] = self.frequency.documents(ngrams[others])
         return self.frequency.idf(documents) * (ngrams != 0)
 
     def _penalty(self, tokens: Tensor, rows: Rows) -> Tensor:
@@ -123,18 +120,16 @@ class CiderReward:
         packed, device = self.references, self.references.device
         width = packed.counts.shape[1]
         num_captions = len(packed.lengths)
-        total = torch.zeros((num_captions + width) * MAX_ORDER, dtype=number_type(device)).to(
-            device
-        )
+        size, dtype = (num_captions + width) * MAX_ORDER, number_type(device)
+        total = torch.zeros(size, dtype=dtype, device=device)
         reference = torch.arange(width, device=device)
         for pictures in torch.arange(len(packed)).split(CHUNK):
             num_keys = packed.num_keys[pictures]
             begin = int(packed.key_start[pictures[0]])
             keys = slice(begin, begin + int(num_keys.sum()))
             first = packed.caption_start[pictures].repeat_interleave(num_keys).to(device)  # (K,)
-            weights = (
-                self.frequency.idf(self.documents[keys])[:, None] * packed.counts[keys]
-            )  # (K,R)
+            idf = self.frequency.idf(self.documents[keys])  # (K,)
+            weights = idf[:, None] * packed.counts[keys]  # (K,R)
             # Where a picture has fewer references than R, a zero is added to another's.
             place = (first[:, None] + reference) * MAX_ORDER + order_of(packed.keys[keys])[:, None]
             total.index_add_(0, place.flatten(), weights.square().flatten())

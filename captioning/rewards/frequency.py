@@ -138,7 +138,7 @@ class NgramFrequency:
         if not len(self):
             return torch.ones_like(ngrams, dtype=torch.float32)
         place = torch.searchsorted(self.keys, ngrams).clamp_(max=len(self) - 1)
-        return self.counts[place].masked_fill_(self.keys[place] != ngrams, 1.0)
+        return self.counts.take(place).masked_fill_(self.keys.take(place) != ngrams, 1.0)
 
     def idf(self, documents: Tensor) -> Tensor:
         """Inverse document frequency log(pictures / pictures with the n-gram)."""

@@ -96,22 +96,22 @@ def pack_ngrams(tokens: Tensor) -> Tensor:
     return torch.stack(orders, dim=-2)
 
 
-def repeats(tokens: Tensor) -> Tensor:
-    """How often the n-gram that ends at a place occurs in its caption.
+def sorted_ngrams(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The n-grams of captions, equal ones side by side, and how often each occurs in its caption.
 
     Args:
         tokens (Tensor): what `finished_tokens` returned, (N,T).
 
     Returns:
-        Tensor: int64 counts, (N,4,T); at a place without an n-gram the number means nothing.
+        tuple: n-grams as `pack_ngrams` makes them, sorted along T, 0 for none; their counts, which
+            mean nothing for a 0. Both int64, (N,4,T).
     """
-    same = tokens[:, :, None] == tokens[:, None, :]  # (N,T,T)
-    orders = [same]
-    for _ in range(1, MAX_ORDER):  # two n-grams are equal when their last words and the rest are
-        longer = torch.zeros_like(same)
-        longer[:, 1:, 1:] = same[:, 1:, 1:] & orders[-1][:, :-1, :-1]
-        orders.append(longer)
-    return torch.stack([order.sum(dim=2) for order in orders], dim=1)
+    ngrams = pack_ngrams(tokens).sort(dim=-1).values
+    is_new = torch.ones_like(ngrams, dtype=torch.bool)
+    is_new[..., 1:] = ngrams[..., 1:] != ngrams[..., :-1]
+    run = is_new.cumsum(dim=-1) - 1
+    counts = torch.zeros_like(ngrams).scatter_add_(-1, run, torch.ones_like(ngrams))
+    return ngrams, counts.gather(-1, run)
 
 
 def order_of(keys: Tensor) -> Tensor:

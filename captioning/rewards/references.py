@@ -19,7 +19,7 @@ from captioning.rewards.ngrams import check_num_words
 from captioning.rewards.packing import chunks, counts_of_references, starts
 from vocabulary import Vocabulary
 
-_LARGEST = torch.iinfo(torch.int64).max
+_FILLER = torch.iinfo(torch.int64).max  # no key is larger
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Rows:
     most references any picture of the data set has.
 
     Args:
-        keys (Tensor): sorted n-grams, filled up with the largest int64, (B,K).
+        keys (Tensor): sorted n-grams, then at least one filler, (B,K+1).
         num_keys (Tensor): how many of them are n-grams, (B,1).
         key_start (Tensor): where the picture's n-grams begin in `PackedReferences.keys`, (B,1).
         captions (Tensor): places of its references in `PackedReferences.lengths`; the last place
@@ -122,13 +122,13 @@ class PackedReferences:
         most_keys, width = int(sizes[0].max()), self.counts.shape[1]
         # All numbers in one copy, (B,1) each.
         num_keys, key_start, caption_start, num_references = sizes.to(self.device)[..., None]
-        place = torch.arange(most_keys, device=self.device)  # (K,)
+        place = torch.arange(most_keys + 1, device=self.device)  # (K+1,)
         nothing = len(self.keys) - 1
-        keys = self.keys[torch.where(place < num_keys, key_start + place, nothing)]
+        keys = self.keys.take(torch.where(place < num_keys, key_start + place, nothing))
         reference = torch.arange(width, device=self.device)  # (R,)
         no_caption = len(self.lengths) - 1
         return Rows(
-            keys.masked_fill(place >= num_keys, _LARGEST),
+            keys.masked_fill(place >= num_keys, _FILLER),
             num_keys,
             key_start,
             torch.where(reference < num_references, caption_start + reference, no_caption),
@@ -147,7 +147,7 @@ class PackedReferences:
                 picture has, (N,4,T).
         """
         wanted = ngrams.view(len(rows.keys), -1)  # (B, S * 4 * T)
-        place = torch.searchsorted(rows.keys, wanted).clamp_(max=rows.keys.shape[1] - 1)
+        place = torch.searchsorted(rows.keys, wanted)
         found = (rows.keys.gather(1, place) == wanted) & (place < rows.num_keys)
         return torch.where(found, rows.key_start + place, len(self.keys) - 1).view(ngrams.shape)
 

@@ -28,7 +28,7 @@ from captioning.rewards.mixture import Reward
 from captioning.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from captioning.training.history import History
 from captioning.training.looking import freeze_or_thaw
-from captioning.training.output import keep_if_best, prepare_output
+from captioning.training.output import check_output, keep_if_best, prepare_output
 from captioning.training.run import Run, note_unreadable, prepare_run, validation_config
 from captioning.training.self_critical import describe_signature
 from captioning.training.update import TrainingError, take_step
@@ -94,9 +94,10 @@ def train(
     progress = progress and run.processes.is_main
     folder = Path(experiment.output)
     checkpoint = folder / "checkpoint" / "state.pt"
-    if run.processes.is_main:
-        prepare_output(experiment, resume, overwrite)
+    check_output(experiment, resume, overwrite)
     run.processes.wait()
+    if run.processes.is_main:
+        prepare_output(experiment, overwrite)
     if resume:
         run.load_state_dict(load_checkpoint(checkpoint, torch.device("cpu")))
     log = folder / experiment.training.log_file if run.processes.is_main else None
@@ -135,12 +136,15 @@ def validate_run(run: Run) -> dict[str, Any]:
     config = validation_config(run.experiment)
     part = (run.processes.rank, run.processes.size)
     own = caption_dataset(run.captioner, run.val_set, config, batch_size=64, part=part)
-    captions = dict(itertools.chain.from_iterable(c.items() for c in run.processes.gather(own)))
-    references = dict(zip(run.val_set.image_ids, run.val_set.texts, strict=True))
-    scores = score_captions(references, captions)["overall"]
-    samples = [captions[i] for i in run.val_set.image_ids[:NUM_KEPT]]
     run.captioner.train()
-    return {**scores, "different_captions": len(set(captions.values())), "samples": samples}
+    captions = dict(itertools.chain.from_iterable(c.items() for c in run.processes.gather(own)))
+    row: dict[str, Any] = {}
+    if run.processes.is_main:  # one judge: the same scores, to the last bit, in all processes
+        references = dict(zip(run.val_set.image_ids, run.val_set.texts, strict=True))
+        samples = [captions[i] for i in run.val_set.image_ids[:NUM_KEPT]]
+        row = score_captions(references, captions)["overall"]
+        row = {**row, "different_captions": len(set(captions.values())), "samples": samples}
+    return run.processes.gather(row)[0]
 
 
 def validate_and_keep(
@@ -186,9 +190,7 @@ def train_epoch(
     start = run.loader.position
     bar = tqdm(total=len(run.loader), initial=start, desc=title, unit="batch", disable=not progress)
     with bar:
-        for batches in groups(run.loader, settings.accumulate):
-            for message in note_unreadable(run, [m for batch in batches for m in batch.skipped]):
-                note(f"skipped {message}")
+        for batches in groups(run.loader, settings.accumulate, len(run.loader) - start):
             row = timed_step(run, batches)
             if row is not None:
                 history.add("step", run.step, epoch=run.epoch + 1, **row)
@@ -197,14 +199,36 @@ def train_epoch(
                 if run.step % settings.print_every == 0:
                     bar.set_postfix(run.objective.postfix(row))
             bar.update(len(batches))
-            stopped = run.processes.any(stop.is_set())
+            stopped = compare_notes(run, batches, stop.is_set())
             if stopped or checkpoint_is_due(run):
                 save(run, history, checkpoint)
             if stopped:
                 raise KeyboardInterrupt(
-                    f"stopped after step {run.step} of {run.total_steps}; the state is saved, "
-                    "the same command with --resume goes on"
+                    f"stopped after step {run.step} of {run.total_steps}; {what_is_saved(run)}"
                 )
+
+
+def compare_notes(run: Run, batches: list[Batch], stop: bool) -> bool:
+    """Whether any process was asked to stop; pictures that any of them could not read are named.
+
+    Raises:
+        UnreadableImageError: too many of them, in all processes together.
+    """
+    notes = run.processes.gather((stop, [m for batch in batches for m in batch.skipped]))
+    for message in note_unreadable(run, [m for _, messages in notes for m in messages]):
+        if run.processes.is_main:
+            note(f"skipped {message}")
+    return any(stop for stop, _ in notes)
+
+
+def what_is_saved(run: Run) -> str:
+    """What Ctrl-C leaves behind; see `save`."""
+    if run.collapsed:
+        return (
+            "its captions have no variety at the moment, so the checkpoint from before, if there "
+            "is one, was kept, and the same command with --resume goes on from there"
+        )
+    return "the state is saved, the same command with --resume goes on"
 
 
 def timed_step(run: Run, batches: list[Batch]) -> dict[str, Any] | None:
@@ -222,11 +246,16 @@ def timed_step(run: Run, batches: list[Batch]) -> dict[str, Any] | None:
     return row
 
 
-def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of `size` batches; the last one may be shorter."""
+def groups(batches: Iterable[Batch], size: int, number: int) -> Iterator[list[Batch]]:
+    """`number` batches in lists of `size`; the last one may be shorter.
+
+    A list is handed out before the iterator is asked for more, or a loader would stand in the next
+    epoch while the last step of this one is taken.
+    """
     iterator = iter(batches)
-    while group := list(itertools.islice(iterator, size)):
-        yield group
+    for start in range(0, number, size):
+        yield list(itertools.islice(iterator, min(size, number - start)))
+    next(iterator, None)
 
 
 def checkpoint_is_due(run: Run) -> bool:
@@ -256,8 +285,9 @@ def name_lost_processes(run: Run, checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        if run.processes.size == 1 or not lost:
+        if run.processes.size == 1:
+            raise
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
             raise
         kept = "--resume goes on with the last checkpoint" if checkpoint.is_file() else "none saved"
         raise TrainingError(f"another process of this run has ended ({kept})") from error

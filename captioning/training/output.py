@@ -21,8 +21,8 @@ BUNDLE_FILES = (
 )
 
 
-def prepare_output(experiment: Experiment, resume: bool, overwrite: bool) -> Path:
-    """The bundle folder, refused when it holds a model already and nothing was said about it.
+def check_output(experiment: Experiment, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds a model already when nothing was said about it.
 
     Raises:
         FileExistsError: there is a bundle or a checkpoint, and neither flag was given.
@@ -41,13 +41,16 @@ def prepare_output(experiment: Experiment, resume: bool, overwrite: bool) -> Pat
         raise FileExistsError(
             f"{folder}: holds {used[0]} already; --resume goes on with it, --overwrite starts anew"
         )
+
+
+def prepare_output(experiment: Experiment, overwrite: bool) -> None:
+    """Make the folder of a run; with `overwrite` an empty one."""
+    folder = Path(experiment.output)
     folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        for path in (*(folder / name for name in BUNDLE_FILES), checkpoint):
-            path.unlink(missing_ok=True)
-        (folder / experiment.training.log_file).unlink(missing_ok=True)
+        for name in (*BUNDLE_FILES, "checkpoint/state.pt", experiment.training.log_file):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    return checkpoint
 
 
 def keep_if_best(run: Run, row: dict[str, Any], folder: Path) -> None:

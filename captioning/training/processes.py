@@ -6,13 +6,16 @@ a step is divided and taken, so two processes do exactly what one does with batc
 
 Departures: gradients are summed in one call after the backward pass instead of by DistributedData-
 Parallel, which averages per process (wrong for word means of batches of unequal length), and which
-neither follows an encoder that thaws during the run nor the two networks of a captioner.
+neither follows an encoder that thaws during the run nor the two networks of a captioner. Batch
+norms that learn see the pictures of their own process only; what they remember of them is averaged
+after each step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +58,29 @@ class Processes:
 
         return gather_object([value])
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return flag if self.size == 1 else any(self.gather(flag))
-
     def wait(self) -> None:
         """Go on when all have come so far."""
-        self.any(False)
+        self.gather(None)
+
+    @contextlib.contextmanager
+    def main_first(self) -> Iterator[None]:
+        """The main process does what is inside, then the others do (files they need are there)."""
+        if not self.is_main:
+            self.wait()
+        try:
+            yield
+        finally:  # also after an error, which the others then meet themselves
+            if self.is_main:
+                self.wait()
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Put into each of some tensors, all of one kind, its mean over the processes."""
+        if self.size == 1 or not tensors:
+            return
+        flat = self.sum(torch.cat([tensor.flatten() for tensor in tensors])) / self.size
+        sizes = [tensor.numel() for tensor in tensors]
+        for tensor, mean in zip(tensors, flat.split(sizes), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
     def sum_gradients(self, parameters: Sequence[Tensor], more: Tensor) -> Tensor:
         """Sum all gradients in place, and a vector with them, in one exchange.
@@ -80,11 +99,10 @@ class Processes:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters]
         flat = self.sum(torch.cat([*(g.flatten() for g in gradients), more.to(gradients[0].dtype)]))
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
-        return flat[start:]
+        parts = flat.split([*(g.numel() for g in gradients), len(more)])
+        for gradient, part in zip(gradients, parts, strict=False):
+            gradient.copy_(part.view_as(gradient))
+        return parts[-1]
 
 
 def join_processes(device: str) -> tuple[Processes, torch.device]:
@@ -95,22 +113,24 @@ def join_processes(device: str) -> tuple[Processes, torch.device]:
             device each.
 
     Raises:
-        ValueError: the device is not there, or one named device is asked for by several processes.
+        ValueError: the device is not there, one named device is asked for by several processes, or
+            they are more than the CUDA devices of this machine.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(), pick_device(device)
-    if device.startswith("cuda:"):
+    if device not in ("auto", "cuda", "cpu"):
         raise ValueError(
             f"device: {device!r} received with several processes, auto, cuda or cpu expected"
         )
+    use_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    number = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if not use_cpu and number > torch.cuda.device_count():
+        raise ValueError(
+            f"device: {device!r} received with {number} processes on this machine, which has "
+            f"{torch.cuda.device_count()} CUDA devices; fewer processes or device cpu expected"
+        )
     from accelerate import PartialState
 
-    use_cpu = device == "cpu" or not torch.cuda.is_available()
     state = PartialState(cpu=use_cpu)
     where = torch.device("cpu") if use_cpu else state.device
     return Processes(state.process_index, state.num_processes), where
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that prints (also before `join_processes`)."""
-    return int(os.environ.get("RANK", "0")) == 0

@@ -17,7 +17,7 @@ from captioning.training.cross_entropy import CrossEntropy
 from captioning.training.memory import keep_freed_memory
 from captioning.training.processes import Processes, join_processes
 from captioning.training.schedules import check_schedule
-from captioning.training.self_critical import SelfCritical
+from captioning.training.self_critical import SelfCritical, describe_signature
 from captioning.training.update import Objective
 from data_loader import CaptionDataset, CaptionLoader, UnreadableImageError, read_annotations
 from vocabulary import Vocabulary
@@ -98,6 +98,7 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "loader": self.loader.state_dict(),
             "random": random,
+            "reward": self.objective.signature(),
             "progress": {
                 "step": self.step,
                 "best": self.best,
@@ -145,6 +146,8 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
     saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
     saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
     saved["processes"], given["processes"] = len(state["random"]), run.processes.size
+    for settings, signature in ((saved, state.get("reward")), (given, run.objective.signature())):
+        settings["reward"] = signature and describe_signature(signature)
     for name in given:
         if name not in FREE_ON_RESUME and saved.get(name) != given[name]:
             raise ValueError(
@@ -209,6 +212,8 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
         part=(processes.rank, processes.size),
     )
     captioner.to(device)
+    if not processes.is_main:  # equal weights from here on, but dropout of its own
+        seed_everything(experiment.seed + 1_000_003 * processes.rank)
     optimizer = build_optimizer(captioner, experiment)
     half = experiment.training.precision == "fp16" and device.type == "cuda"
     scaler = torch.amp.GradScaler(device.type, enabled=half)

@@ -115,10 +115,20 @@ def take_step(run: Run, batches: Sequence[Batch]) -> dict[str, Any] | None:
         numbers = dict(zip(objective.counted, totals.tolist(), strict=True))
         numbers |= dict(zip(objective.logged, more.tolist(), strict=True))
         grad_norm = finish_step(run, parameters, numbers["loss"], factor)
+        if run.processes.size > 1:
+            run.processes.average(moving_means(run))
     row = objective.row(numbers)
     row |= {"learning_rate": run.experiment.training.learning_rate * factor}
     row["grad_norm"] = grad_norm if math.isfinite(grad_norm) else None
     return row | {"num_words": int(numbers["words"])} | stages.read()
+
+
+def moving_means(run: Run) -> list[Tensor]:
+    """What the batch norms that learn remember of the pictures they saw."""
+    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+    modules = [m for m in run.captioner.networks().modules() if isinstance(m, norms) and m.training]
+    pairs = [(m.running_mean, m.running_var) for m in modules if m.running_mean is not None]
+    return [tensor for pair in pairs for tensor in pair]
 
 
 def set_learning_rates(run: Run) -> float:
