@@ -47,10 +47,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "num_epochs": 1,
         "val_pictures": 8,
         "test_pictures": 8,
-        "compare_pictures": 20,
-        "cheat_pictures": 20,
+        "short_pictures": 20,
+        "short_epochs": 1,
         "cheat_epochs": 1,
-        "own_pictures": 20,
     },
     "3_Inference": {"data": "{data}", "build": "{output}/build", "few_pictures": 12},
 }

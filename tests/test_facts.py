@@ -60,13 +60,14 @@ def test_a_false_caption_by_hand(scene: Scene) -> None:
     assert overall["count_accuracy"] == 0.0
 
 
-def test_the_facts_score_is_a_plain_mean_of_four(scene: Scene) -> None:
+def test_the_facts_score_weighs_all_statements_alike(scene: Scene) -> None:
+    """Two objects, two colours, a relation, a setting, a count: all true; 2 of 4 things found."""
     true = score("Two red dogs stand left of a white cat on the beach.", scene)
-    assert true["facts"] == pytest.approx((2 / 3 + 1 + 1 + 1) / 4)
-    # Objects: 2 of 3 right, 2 of 4 found, F1 4/7; one colour of two; relation and setting false.
+    assert true["facts"] == pytest.approx(2 * 1 * 0.5 / 1.5)
+    # Of 3 objects 2 right, of 2 colours 1; relation, setting and count false: 3 of 8. 2 of 4 found.
     false = score("One blue dog stands right of a white cat and a horse in the snow.", scene)
-    assert false["facts"] == pytest.approx((4 / 7 + 1 / 2 + 0 + 0) / 4)
-    assert score("A plane.", scene)["facts"] == pytest.approx(2 / 5 / 4)  # silent about the rest
+    assert false["facts"] == pytest.approx(2 * (3 / 8) * 0.5 / (3 / 8 + 0.5))
+    assert score("A plane.", scene)["facts"] == pytest.approx(2 * 1 * 0.25 / 1.25)
     assert score("Nothing.", scene)["facts"] == 0
 
 

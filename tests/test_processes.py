@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import quiet, rows_of, small_experiment, write_data
-from test_resume import ROOT, assert_same_run, wait_for_steps
+from test_resume import ROOT, assert_same_run, speaking_bundle, wait_for_steps
 from test_training import many_pictures
 from two_processes import CASES, PICTURES, VALIDATED, one_step_of, scores_of
 
@@ -112,7 +112,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     damage(folder / "damaged", PICTURES, range(PICTURES), range(1, 2))
     write_many(folder / "many")
     write_bad(folder / "bad")
-    quiet(small_experiment(folder / "data", folder / "start", num_epochs=8, learning_rate=0.02))
+    speaking_bundle(folder / "data", folder / "start")
     return folder
 
 
