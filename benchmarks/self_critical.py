@@ -2,8 +2,9 @@
 
 For three seeds: a cross-entropy model trained to its validation plateau (`start`), the same model
 given extra minutes with cross-entropy (`longer`; at least as many as the next arm has), and given
-self-critical training. Test is captioned with beam 1 and beam 5; every choice was made on val. Finished runs of the same settings are not repeated, so
-arms may be run one by one (`--arms longer --seeds 1`), also side by side.
+self-critical training. Test is captioned with beam 1 and beam 5; every choice was made on val.
+Finished runs of the same settings are not repeated, so arms may be run one by one
+(`--arms longer --seeds 1`), also side by side.
 
 Usage: python benchmarks/self_critical.py [--data data/picturebook] [--work build/self_critical]
        python benchmarks/self_critical.py --book flickr8k --data DIR --weights FILE
@@ -77,14 +78,14 @@ def settings(arguments: argparse.Namespace, arm: str, seed: int) -> Experiment:
 def start_of(arguments: argparse.Namespace, seed: int) -> Path:
     """The cross-entropy model of a seed; seed 0 of the picture book is the shipped one."""
     if arguments.book == "picturebook" and seed == 0:
-        return ROOT / "models" / "picturebook_xe"
+        return Path("models/picturebook_xe")
     return arguments.work / f"{arguments.book}_start_{seed}"
 
 
 def run_once(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any] | None:
     """Train and test one model; a finished one with the same settings is only tested."""
     experiment = settings(arguments, arm, seed)
-    shipped = arm == "start" and start_of(arguments, seed).parent == ROOT / "models"
+    shipped = arm == "start" and start_of(arguments, seed).parent == Path("models")
     folder = start_of(arguments, seed) if shipped else Path(experiment.output)
     if not (shipped or is_finished(folder, experiment)):
         if arm not in arguments.arms or seed not in arguments.seeds:

@@ -105,9 +105,9 @@ class SelfCritical:
         ValueError: settings that contradict each other, a table of another vocabulary.
     """
 
-    counted = (
-        *("pictures", "rows", "words", "human_words", "reward", "baseline", "advantage"),
-        *("advantage_squares", "length", "ended", "bad_endings", "repetition", "distinct"),
+    counted = tuple(
+        "pictures rows words human_words reward baseline advantage advantage_squares length ended "
+        "bad_endings repetition distinct".split()
     )
     logged = ("loss", "logprobs", "kl")
 
