@@ -34,12 +34,11 @@ LAST_OF_NINE = {"loader.max_pictures": 9, "first_batch": 1}  # one picture: a pr
 LAST_OF_ELEVEN = {"loader.max_pictures": 11, "first_batch": 1}  # three pictures: two and one
 CASES: dict[str, dict[str, Any]] = {
     "cross-entropy": {"training.label_smoothing": 0.1, "training.attention_penalty": 1.0},
-    "cross-entropy, two batches": TWICE | {"training.attention_penalty": 1.0},
     "cross-entropy, equal lengths": {"loader.batching": "length", **TWICE},
     "cross-entropy, three pictures": LAST_OF_ELEVEN | {"training.attention_penalty": 1.0},
     "cross-entropy, one picture": LAST_OF_NINE,
-    "cross-entropy, two batches, one picture in the second": {"loader.max_pictures": 9, **TWICE},
-    "cross-entropy, half of the pictures unreadable": {"data": "damaged"},
+    "cross-entropy, two batches, one picture in the second": TWICE
+    | {"loader.max_pictures": 9, "training.attention_penalty": 1.0},
     "encoder": {"encoder.trainable": "layer1"},
     "leave_one_out": REWARDED | {"self_critical.baseline": "leave_one_out"},
     "greedy": REWARDED | {"self_critical.baseline": "greedy"},
@@ -59,7 +58,6 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "ppo": {"training.objective": "ppo", "self_critical.kl_weight": 0.1},
     "risk": {"training.objective": "risk"},
-    "max_margin": {"training.objective": "max_margin"},
     "best_of_n": {"training.objective": "best_of_n", **TWICE},
     "rewarded, three pictures": REWARDED | LAST_OF_ELEVEN,
     "rewarded, one picture": REWARDED | LAST_OF_NINE,

@@ -41,6 +41,7 @@ NOTEBOOKS = (
     ("1_Architecture.ipynb", "how the network is built"),
     ("2_Training.ipynb", "how it learns"),
     ("3_Inference.ipynb", "how it finds its words"),
+    ("4_SelfCritical.ipynb", "learning from its own captions"),
 )
 
 METHODS = {

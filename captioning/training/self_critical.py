@@ -36,6 +36,7 @@ from captioning.decoding.sampling import sample_from_uniform
 from captioning.evaluation.fluency import bad_endings, repetitions
 from captioning.rewards.build import build_rewards
 from captioning.rewards.diversity import marginal_diversity
+from captioning.rewards.frequency import FILE_NAME as FREQUENCY_FILE
 from captioning.rewards.frequency import NgramFrequency
 from captioning.rewards.mixture import Mixture, Reward
 from captioning.training import objectives
@@ -132,7 +133,9 @@ class SelfCritical:
             return name_reward(own), None
         frequency = None
         if self.config.document_frequency:
-            frequency = NgramFrequency.load(self.config.document_frequency, dataset.vocabulary)
+            table = Path(self.config.document_frequency)
+            table = table / FREQUENCY_FILE if table.is_dir() else table
+            frequency = NgramFrequency.load(table, dataset.vocabulary)
         corpus = f"{Path(experiment.data).name} {experiment.loader.train_split}"
         device = run.captioner.device
         built, frequency = build_rewards(self.config, dataset, corpus, device, frequency)
