@@ -52,12 +52,12 @@ ARMS: dict[str, dict[str, list[str]]] = {
         "start": ["--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"],
         "longer": [
             *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
-            *("--training.learning_rate", "3e-4"),
+            *("--training.learning_rate", "3e-4", "--training.num_epochs", "6"),
         ],
         "self_critical": [
             *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
             *("--training.objective", "reinforce", "--loader.captions_per_image", "1"),
-            *("--training.learning_rate", "2e-4", "--training.num_epochs", "12"),
+            *("--training.learning_rate", "2e-4", "--training.num_epochs", "6"),
         ],
     },
 }

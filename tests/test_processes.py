@@ -204,6 +204,13 @@ def test_devices_that_cannot_be_shared_are_refused(monkeypatch, device, number, 
         join_processes(device)
 
 
+def test_what_batch_norms_remember_is_the_same_everywhere(place, found):
+    norms, others = (one["norms"] for one in found)
+    start = Captioner.load(place / "start", "cpu").networks().state_dict()
+    assert len(norms) == 10 and any(not torch.equal(norms[name], start[name]) for name in norms)
+    assert all(torch.equal(value, others[name]) for name, value in norms.items())
+
+
 # ---- one of them writes and speaks ----
 
 

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from reward_cases import PEOPLE, VOCABULARY, captions, framed, ids_of, pack, people_as_ids
 from safetensors.torch import save_file
 
-from captioning.evaluation.ngrams import DocumentFrequency, count_ngrams
+from captioning.evaluation.ngrams import MAX_ORDER, DocumentFrequency, count_ngrams
 from captioning.rewards.frequency import NgramFrequency
 from captioning.rewards.ngrams import (
-    MAX_ORDER,
     check_num_words,
     finished_tokens,
     order_of,

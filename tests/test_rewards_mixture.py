@@ -31,7 +31,7 @@ from captioning.rewards.diversity import marginal_diversity, pairwise_cider, sel
 from captioning.rewards.frequency import NgramFrequency
 from captioning.rewards.mixture import Mixture
 from data_loader import CaptionDataset
-from vocabulary import END_IDX, Vocabulary
+from vocabulary import END_IDX, START_IDX, Vocabulary
 
 # ---- BLEU ----
 
@@ -233,6 +233,9 @@ def test_rewards_of_a_data_set(dataset: CaptionDataset):
     assert values == pytest.approx(expected, abs=1e-6) and max(values) > 0.3
     only, same = build_rewards(SelfCriticalConfig(), dataset, "other", "cpu", frequency)
     assert [*only.rewards] == ["CIDEr-D"] and same is frequency
+    empty = NgramFrequency.build([[[START_IDX, END_IDX]]], dataset.vocabulary, "one picture")
+    assert len(empty) == 0
+    assert build_rewards(SelfCriticalConfig(), dataset, "other", "cpu", empty)[1] is empty
 
 
 def test_references_are_not_cut(tiny_data, tiny_vocabulary):

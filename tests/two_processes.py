@@ -104,6 +104,11 @@ def parameters_of(run: Run) -> list[tuple[str, torch.nn.Parameter]]:
     return [(n, p) for n, p in run.captioner.networks().named_parameters() if p.requires_grad]
 
 
+def moving_means(run: Run) -> dict[str, torch.Tensor]:
+    state = run.captioner.networks().state_dict()
+    return {name: value.clone() for name, value in state.items() if "running" in name}
+
+
 def leave_the_start(run: Run) -> None:
     """Weights a little beside the starting policy, so that ratios and KL divergence matter."""
     generator = torch.Generator().manual_seed(5)
@@ -181,7 +186,8 @@ def everything(folder: Path) -> dict[str, Any]:
     """All that needs no disturbance from outside."""
     found: dict[str, Any] = {"steps": {case: one_step_of(folder, case, 2) for case in CASES}}
     found["scores"] = {number: scores_of(folder, number) for number in VALIDATED}
-    whole_run(folder, "whole")
+    found["norms"] = {}
+    whole_run(folder, "whole", on_step=lambda run, row: found["norms"].update(moving_means(run)))
     found["interrupted"] = message_of(lambda: whole_run(folder, "broken", on_step=interrupt))
     whole_run(folder, "broken", resume=True)
     found["used"] = message_of(lambda: whole_run(folder, "whole"))

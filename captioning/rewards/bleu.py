@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from captioning.evaluation.bleu import _SMALL, _TINY
+from captioning.evaluation.ngrams import MAX_ORDER
 from captioning.rewards.ngrams import (
-    MAX_ORDER,
     finished_tokens,
     has_words,
     number_type,
@@ -83,7 +83,7 @@ class BleuReward:
 
     def _closest_length(self, length: Tensor, rows: Rows) -> Tensor:
         """Length of the reference closest to a caption, of two the shorter one; (N,)."""
-        theirs = self.references.lengths[rows.captions].long()[:, None]  # (B,1,R)
+        theirs = self.references.lengths[rows.pictures][:, None]  # (B,1,R)
         ours = length.view(len(rows.keys), -1, 1)  # (B,S,1)
         # Twice the distance, and one more for a longer reference: no two lengths are equally far.
         far = 2 * (theirs - ours).abs() + (theirs > ours)  # (B,S,R)

@@ -47,7 +47,8 @@ def build_rewards(
     references = PackedReferences(
         dataset.image_ids, whole_captions(dataset), dataset.vocabulary, config.count_end
     )
-    frequency = frequency or NgramFrequency.of_references(references, corpus)
+    if frequency is None:
+        frequency = NgramFrequency.of_references(references, corpus)
     references, frequency = references.to(device), frequency.to(device)
     rewards: dict[str, tuple[float, Reward]] = {}
     if config.cider_weight:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from captioning.evaluation.cider import SCALE, SIGMA
+from captioning.evaluation.ngrams import MAX_ORDER
 from captioning.rewards.frequency import NgramFrequency
 from captioning.rewards.ngrams import (
-    MAX_ORDER,
     finished_tokens,
     has_words,
     number_type,
@@ -56,8 +56,8 @@ class CiderReward:
                 "in the references expected"
             )
         self.references, self.frequency = references, frequency
-        self.documents = frequency.documents(references.keys)  # (U,)
-        self.inverse_norms = _inverse(self._squared_norms().sqrt())  # (C + 1, 4)
+        self.documents = frequency.documents(references.keys)  # (U+1,)
+        self.inverse_norms = _inverse(self._squared_norms().sqrt())  # (P,4,R)
 
     def signature(self) -> dict:
         """What a reader needs to compute the same numbers again."""
@@ -95,9 +95,9 @@ class CiderReward:
         clipped = torch.minimum(times[..., None], counts) * counts  # (N,4,T,R)
         shares = squares / times.clamp(min=1)  # so that n equals add up to one n-gram
         dots = (clipped * shares[..., None]).sum(dim=2)  # (N,4,R)
-        theirs = self.inverse_norms[rows.captions].transpose(1, 2)  # (B,4,R)
-        cosines = (dots * _inverse(norms)[..., None]).unflatten(0, (-1, samples)) * theirs[:, None]
-        alike = cosines.sum(dim=2) * self._penalty(tokens, rows)  # (B,S,R)
+        cosines = (dots * _inverse(norms)[..., None]).unflatten(0, (-1, samples))  # (B,S,4,R)
+        cosines = (cosines * self.inverse_norms[rows.pictures][:, None]).sum(dim=2)  # (B,S,R)
+        alike = cosines * self._penalty(tokens, rows)  # (B,S,R)
         scores = alike.sum(dim=2) / rows.num_references  # (B,S)
         return (scores.flatten() * (SCALE / MAX_ORDER) * has_words(tokens)).float()
 
@@ -111,29 +111,26 @@ class CiderReward:
     def _penalty(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Gaussian of the difference in length, in bigrams; (B,S,R)."""
         ours = (tokens != PAD_IDX).sum(dim=1).sub(1).clamp(min=0).view(len(rows.keys), -1, 1)
-        theirs = self.references.lengths[rows.captions].sub(1).clamp(min=0)[:, None]  # (B,1,R)
+        theirs = self.references.lengths[rows.pictures].sub(1).clamp(min=0)[:, None]  # (B,1,R)
         difference = (ours - theirs).to(number_type(tokens.device))
         return torch.exp(difference.square() / (-2 * SIGMA**2))
 
     def _squared_norms(self) -> Tensor:
-        """Of every reference for every order, and a row of zeros behind them; (C+1,4)."""
-        packed, device = self.references, self.references.device
-        width = packed.counts.shape[1]
-        num_captions = len(packed.lengths)
-        size, dtype = (num_captions + width) * MAX_ORDER, number_type(device)
-        total = torch.zeros(size, dtype=dtype, device=device)
-        reference = torch.arange(width, device=device)
+        """Of every reference for every order, 0 where there is none; (P,4,R).
+
+        Summed up on the CPU, in the same order in every run.
+        """
+        packed, width = self.references, self.references.counts.shape[1]
+        total = torch.zeros(len(packed) * MAX_ORDER, width, dtype=number_type(packed.device))
         for pictures in torch.arange(len(packed)).split(CHUNK):
             num_keys = packed.num_keys[pictures]
             begin = int(packed.key_start[pictures[0]])
             keys = slice(begin, begin + int(num_keys.sum()))
-            first = packed.caption_start[pictures].repeat_interleave(num_keys).to(device)  # (K,)
             idf = self.frequency.idf(self.documents[keys])  # (K,)
-            weights = idf[:, None] * packed.counts[keys]  # (K,R)
-            # Where a picture has fewer references than R, a zero is added to another's.
-            place = (first[:, None] + reference) * MAX_ORDER + order_of(packed.keys[keys])[:, None]
-            total.index_add_(0, place.flatten(), weights.square().flatten())
-        return total.view(-1, MAX_ORDER)[:num_captions]
+            squares = (idf[:, None] * packed.counts[keys]).square().cpu()  # (K,R)
+            row = pictures.repeat_interleave(num_keys) * MAX_ORDER
+            total.index_add_(0, row + order_of(packed.keys[keys]).cpu(), squares)
+        return total.view(-1, MAX_ORDER, width).to(packed.device)
 
 
 def _inverse(values: Tensor) -> Tensor:

@@ -56,9 +56,9 @@ def marginal_diversity(tokens: Tensor, num_samples: int, frequency: NgramFrequen
     kernel = pairwise_cider(tokens, num_samples, frequency)  # (B,S,S)
     if num_samples < 3:
         return tokens.new_zeros(len(tokens), dtype=torch.float32)
-    everyone = torch.arange(num_samples, device=tokens.device)
-    others = everyone.expand(num_samples, -1)[~torch.eye(num_samples, dtype=torch.bool)]
-    others = others.view(num_samples, -1)  # (S,S-1), row s without s
+    one = torch.arange(num_samples, device=tokens.device)[:, None]  # (S,1)
+    others = torch.arange(num_samples - 1, device=tokens.device)
+    others = others + (others >= one)  # (S,S-1), row s without s
     without = kernel[:, others[:, :, None], others[:, None, :]]  # (B,S,S-1,S-1)
     return (_diversity(kernel)[:, None] - _diversity(without)).flatten().float()
 

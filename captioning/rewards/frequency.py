@@ -22,10 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from captioning.bundle import write_atomically
-from captioning.evaluation.ngrams import DocumentFrequency
+from captioning.evaluation.ngrams import MAX_ORDER, DocumentFrequency
 from captioning.rewards.ngrams import (
     ID_BITS,
-    MAX_ORDER,
     MAX_WORDS,
     check_num_words,
     number_type,

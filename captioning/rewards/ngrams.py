@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captioning.evaluation.ngrams import MAX_ORDER
 from vocabulary import END_IDX, PAD_IDX
 
 if TYPE_CHECKING:
     from data_loader import Batch
 
-MAX_ORDER = 4
 ID_BITS = 16
 MAX_WORDS = 1 << ID_BITS
 
@@ -115,5 +115,5 @@ def sorted_ngrams(tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def order_of(keys: Tensor) -> Tensor:
-    """Number of words of packed n-grams minus one, 0..3; same shape."""
+    """Number of words of packed n-grams, minus one: 0..3, int64, same shape."""
     return sum(((keys >> ID_BITS * shift) != 0).long() for shift in range(1, MAX_ORDER))

@@ -28,7 +28,7 @@ class Chunk:
         ngrams (Tensor): packed n-grams of any order, in no particular order, (E,).
         picture (Tensor): whose they are, 0 to P-1, (E,).
         reference (Tensor): in which of the picture's captions, from 0, (E,).
-        lengths (Tensor): words of the captions, (C,).
+        lengths (Tensor): words of the captions, one picture after the other, (C,).
         num_references (Tensor): captions of the pictures, (P,).
     """
 

@@ -24,31 +24,29 @@ _FILLER = torch.iinfo(torch.int64).max  # no key is larger
 
 @dataclass
 class Rows:
-    """The references of the B pictures of a batch; K is the most n-grams one of them has, R the
-    most references any picture of the data set has.
+    """The references of the B pictures of a batch; K is the most n-grams one of them has.
 
     Args:
-        keys (Tensor): sorted n-grams, then at least one filler, (B,K+1).
-        num_keys (Tensor): how many of them are n-grams, (B,1).
-        key_start (Tensor): where the picture's n-grams begin in `PackedReferences.keys`, (B,1).
-        captions (Tensor): places of its references in `PackedReferences.lengths`; the last place
-            stands for none, (B,R).
+        pictures (Tensor): which pictures of the data set these are, (B,).
         num_references (Tensor): (B,1).
+        num_keys (Tensor): n-grams of each, (B,1).
+        key_start (Tensor): where they begin in `PackedReferences.keys`, (B,1).
+        keys (Tensor): the n-grams, sorted, then at least one filler, (B,K+1).
     """
 
-    keys: Tensor
+    pictures: Tensor
+    num_references: Tensor
     num_keys: Tensor
     key_start: Tensor
-    captions: Tensor
-    num_references: Tensor
+    keys: Tensor
 
 
 class PackedReferences:
-    """All references of a data set.
+    """All references of a data set of P pictures with up to R references and U n-grams in all.
 
     `keys` (U+1) holds the n-grams of one picture after the other, `counts` (U+1,R) how often each
-    reference of the picture has them, `lengths` (C+1) the words of the references. The last place
-    of each stands for nothing: no n-gram, no occurrences, no caption.
+    reference of the picture has them; the last place of both stands for an n-gram that no reference
+    has. `lengths` (P,R) are the words of the references, 0 where a picture has fewer than R.
 
     Args:
         image_ids (Sequence): ids of the pictures.
@@ -75,19 +73,23 @@ class PackedReferences:
         if len(self._rows) != len(self.image_ids):
             raise ValueError("image_ids: an id received twice, every picture once expected")
         width = max(map(len, captions), default=0)
-        parts: list[list[Tensor]] = [[], [], [], [], []]
+        keys, counts, num_keys, num_references, lengths = [], [], [], [], []
         for chunk in chunks(captions, count_end):
-            made = *counts_of_references(chunk, width), chunk.num_references, chunk.lengths
-            for column, part in zip(parts, made, strict=True):
-                column.append(part)
-        for column, nothing in ((0, (1,)), (1, (1, width)), (4, (1,))):
-            parts[column].append(parts[column][0].new_zeros(nothing))
-        self.lengths, self.num_references = torch.cat(parts.pop()), torch.cat(parts.pop())
-        self.num_keys = torch.cat(parts.pop())
-        self.counts = torch.cat(parts.pop())
-        self.keys = torch.cat(parts.pop())
-        # Sizes and starts stay on the CPU: a batch's shapes are known without asking the device.
-        self.key_start, self.caption_start = starts(self.num_keys), starts(self.num_references)
+            chunk_keys, chunk_counts, chunk_num_keys = counts_of_references(chunk, width)
+            keys.append(chunk_keys)
+            counts.append(chunk_counts)
+            num_keys.append(chunk_num_keys)
+            num_references.append(chunk.num_references)
+            lengths.append(chunk.lengths)
+        # Numbers and starts stay on the CPU: a batch's shapes are known without asking the device.
+        self.num_keys, self.num_references = torch.cat(num_keys), torch.cat(num_references)  # (P,)
+        self.key_start = starts(self.num_keys)  # (P,)
+        is_reference = torch.arange(width) < self.num_references[:, None]
+        self.lengths = torch.zeros(len(self), width, dtype=torch.int64)
+        self.lengths[is_reference] = torch.cat(lengths)
+        self.keys = torch.cat([*keys, torch.zeros(1, dtype=torch.int64)])
+        del keys, chunk_keys  # the largest tensors; only one copy at a time
+        self.counts = torch.cat([*counts, torch.zeros(1, width, dtype=torch.uint8)])
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -117,23 +119,14 @@ class PackedReferences:
                 f"image_ids: {error.args[0]!r} received, one of the {len(self)} pictures with "
                 "references expected"
             ) from error
-        columns = self.num_keys, self.key_start, self.caption_start, self.num_references
-        sizes = torch.stack([column[pictures] for column in columns])  # (4,B)
-        most_keys, width = int(sizes[0].max()), self.counts.shape[1]
-        # All numbers in one copy, (B,1) each.
-        num_keys, key_start, caption_start, num_references = sizes.to(self.device)[..., None]
-        place = torch.arange(most_keys + 1, device=self.device)  # (K+1,)
-        nothing = len(self.keys) - 1
-        keys = self.keys.take(torch.where(place < num_keys, key_start + place, nothing))
-        reference = torch.arange(width, device=self.device)  # (R,)
-        no_caption = len(self.lengths) - 1
-        return Rows(
-            keys.masked_fill(place >= num_keys, _FILLER),
-            num_keys,
-            key_start,
-            torch.where(reference < num_references, caption_start + reference, no_caption),
-            num_references,
-        )
+        columns = self.num_references, self.num_keys, self.key_start
+        numbers = torch.stack([pictures, *(column[pictures] for column in columns)])  # (4,B)
+        place = torch.arange(int(numbers[2].max()) + 1, device=self.device)  # (K+1,)
+        pictures, *columns = numbers.to(self.device)  # in one copy
+        num_references, num_keys, key_start = (column[:, None] for column in columns)
+        is_key = place < num_keys  # (B,K+1)
+        keys = self.keys.take((key_start + place) * is_key).masked_fill(~is_key, _FILLER)
+        return Rows(pictures, num_references, num_keys, key_start, keys)
 
     def find(self, rows: Rows, ngrams: Tensor) -> Tensor:
         """Where n-grams are among those of their pictures.
