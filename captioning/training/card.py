@@ -47,7 +47,6 @@ Validation, greedy search, freely running:
 
 ```python
 from captioning.bundle import Captioner
-from captioning.training.self_critical import describe_signature
 
 print(Captioner.load("models/{name}").caption("photo.jpg"))
 ```
