@@ -122,9 +122,7 @@ def train_transform(
 
 
 def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop") -> v2.Compose:
-    """The same without chance, for validation, inference and the demo: "stretch" shows the whole
-    picture (nothing that a caption names is cut away), "crop" the middle.
-    """
+    """The same without chance: "stretch" shows the whole picture, "crop" cuts out the middle."""
     if fit == "stretch":
         return _transform([_resize(image_size, image_size, fit)])
     return _transform([_resize(image_size, resize_size, fit), v2.CenterCrop(image_size)])
@@ -284,8 +282,7 @@ class CaptionDataset(Dataset):
         )
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches workers as well; they go on until the process that reads from them ends."""
+def _ignore_interrupts(worker: int) -> None:  # which are for the process that reads from it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -358,31 +355,24 @@ class CaptionLoader:
     ) -> None:
         if batching not in ("padded", "length"):
             raise ValueError(f"batching: {batching!r} received, 'padded' or 'length' expected")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: {batch_size} received, 1 or more expected")
-        if captions_per_image < 1:
-            raise ValueError(
-                f"captions_per_image: {captions_per_image} received, 1 or more expected"
-            )
+        for name, n in (("batch_size", batch_size), ("captions_per_image", captions_per_image)):
+            if n < 1:
+                raise ValueError(f"{name}: {n} received, 1 or more expected")
         if not any(dataset.captions):
             raise ValueError(f"split {dataset.split!r}: no captions, training needs some")
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
         self.captions_per_image, self.batching, self.seed = captions_per_image, batching, seed
-        self.part = part
-        self.epoch, self.position = 0, 0
-        self._batches = (-1, [])
+        self.part, self.epoch, self.position, self._batches = part, 0, 0, (-1, [])
 
     def batches(self) -> list[list[Item]]:
-        """What the batches of the current epoch consist of (this process's part of each)."""
+        """What the current epoch's batches consist of: this process's part; the first has most."""
         if self._batches[0] != self.epoch:
             rank, size = self.part
-            captions, chance = self.dataset.captions, (self.seed, self.epoch)
+            whole, chance = (self.dataset.captions, self.batch_size * size), (self.seed, self.epoch)
             if self.batching == "length":
-                made = length_batches(captions, self.batch_size * size, *chance)
+                made = length_batches(*whole, *chance)
             else:
-                number = self.captions_per_image
-                made = padded_batches(captions, self.batch_size * size, number, *chance)
-            # Rounded up: the first process has a picture whenever one of them has.
+                made = padded_batches(*whole, self.captions_per_image, *chance)
             parts = [b[-(-len(b) * rank // size) : -(-len(b) * (rank + 1) // size)] for b in made]
             self._batches = self.epoch, parts
         return self._batches[1]
@@ -393,16 +383,15 @@ class CaptionLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch; afterwards the loader stands at the start of the next."""
-        loader = DataLoader(
+        for batch in DataLoader(
             self.dataset,
             batch_sampler=self.batches()[self.position :],
             collate_fn=self.dataset.collate,
             num_workers=0 if self.dataset.views else self.num_workers,
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # leaves torch's own generator alone
-        )
-        for batch in loader:
+        ):
             self.position += 1
             yield batch
         self.epoch, self.position = self.epoch + 1, 0
