@@ -8,7 +8,8 @@ Finished runs of the same settings are not repeated, so arms may be run one by o
 
 Usage: python benchmarks/self_critical.py [--data data/picturebook] [--work build/self_critical]
        python benchmarks/self_critical.py --book flickr8k --data DIR --weights FILE
-Writes results/self_critical_BOOK.json when all arms are there, and prints the table.
+Writes results/self_critical_BOOK.json when all arms of two seeds or more are there, and prints the
+table.
 """
 
 from __future__ import annotations
@@ -134,9 +135,8 @@ def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds of everything measured."""
     scores = {}
     for search in SEARCHES:
-        values = {
-            k: [run["test"][search][k] for run in runs.values()] for k in runs[0]["test"][search]
-        }
+        tested = [run["test"][search] for run in runs.values()]
+        values = {key: [one[key] for one in tested] for key in tested[0]}
         scores[search] = {
             key: {"mean": statistics.fmean(v), "std": statistics.stdev(v), "seeds": v}
             for key, v in values.items()
@@ -203,11 +203,19 @@ def main() -> None:
         for seed in (0, 1, 2):
             if record := run_once(arguments, arm, seed):
                 found.setdefault(arm, {})[seed] = record
-    complete = {arm: summarise(runs) for arm, runs in found.items() if len(runs) == 3}
-    if not {"start", "longer", "self_critical"} <= set(complete):
+    done = set.intersection(*(set(found.get(arm, {})) for arm in ARMS[arguments.book]))
+    if len(done) < 2:
         print(f"finished: { {arm: sorted(runs) for arm, runs in found.items()} }")
         return
-    record = {"arms": complete, "self_critical_against_longer": compare(complete)}
+    complete = {
+        arm: summarise({seed: run for seed, run in runs.items() if seed in done})
+        for arm, runs in found.items()
+    }
+    record = {
+        "seeds": sorted(done),
+        "arms": complete,
+        "self_critical_against_longer": compare(complete),
+    }
     path = RESULTS / f"self_critical_{arguments.book}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     print(table(record))
