@@ -172,7 +172,7 @@ def table(record: dict[str, Any]) -> str:
     lines.append("|---|---|" + "---:|" * len(known))
     titles = {
         "start": "cross-entropy, to its plateau",
-        "longer": "cross-entropy, the same minutes more",
+        "longer": "cross-entropy, with extra minutes",
         "self_critical": "self-critical, leave-one-out baseline",
     }
     for arm, title in titles.items():

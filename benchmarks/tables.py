@@ -85,6 +85,11 @@ def self_critical_picturebook(record: dict[str, Any]) -> str:
         f"{one['facts_change']:+.3f} and {five['facts_change']:+.3f}, the share of bad endings by",
         f"{one['bad_endings_change']:+.4f} and {five['bad_endings_change']:+.4f}.",
     ]
+    silent = record["arms"]["self_critical"]["beam 5"]["setting_accuracy"]["seeds"].count(0.0)
+    parts.append(
+        f"The model of {silent} of the seeds stopped naming the setting (beach, snow, ...): CIDEr "
+        "pays for the consensus, not for completeness."
+    )
     return f"{table(record)}\n\n{' '.join(parts)}\n"
 
 
