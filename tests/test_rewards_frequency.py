@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -167,6 +169,16 @@ def test_looking_up_gives_one_for_the_unseen_and_stores_nothing():
     assert torch.equal(table.keys, before[0]) and torch.equal(table.counts, before[1])
     empty = NgramFrequency.build([[framed([4])]], VOCABULARY, "one picture")
     assert len(empty) == 0 and (empty.documents(keys) == 1).all()
+
+
+def test_what_every_picture_has_weighs_exactly_nothing():
+    """Also where the logarithms of Python and of torch differ in the last digit."""
+    _, table = pack(people_as_ids(), True)
+    for table.num_documents in (1, 7, 9170, 113_287, 136_837):
+        documents = torch.tensor([float(table.num_documents), 1.0] * 9)
+        idf = table.idf(documents)
+        assert (idf[::2] == 0).all()
+        torch.testing.assert_close(idf[1].item(), math.log(table.num_documents))
 
 
 # ---- files ----

@@ -57,6 +57,7 @@ class CiderReward:
             )
         self.references, self.frequency = references, frequency
         self.documents = frequency.documents(references.keys)  # (U+1,)
+        self.documents[-1] = frequency.num_documents  # weight 0 for what is no n-gram
         self.inverse_norms = _inverse(self._squared_norms().sqrt())  # (P,4,R)
 
     def signature(self) -> dict:
@@ -103,10 +104,11 @@ class CiderReward:
 
     def _weights(self, ngrams: Tensor, places: Tensor) -> Tensor:
         """idf of n-grams, 0 where there is none; (N,4,T)."""
-        documents = self.documents.take(places)
-        others = (places == len(self.documents) - 1) & (ngrams != 0)
-        documents[others] = self.frequency.documents(ngrams[others])
-        return self.frequency.idf(documents) * (ngrams != 0)
+        documents = self.documents.take(places).flatten()
+        others = (places == len(self.documents) - 1) & (ngrams != 0)  # no reference has these
+        index = others.flatten().nonzero().squeeze(1)  # (E,)
+        documents.index_copy_(0, index, self.frequency.documents(ngrams.flatten()[index]))
+        return self.frequency.idf(documents).view(ngrams.shape)
 
     def _penalty(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Gaussian of the difference in length, in bigrams; (B,S,R)."""

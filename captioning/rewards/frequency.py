@@ -12,7 +12,6 @@ picture had it, so no score changes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -140,9 +139,8 @@ class NgramFrequency:
         return self.counts.take(place).masked_fill_(self.keys.take(place) != ngrams, 1.0)
 
     def idf(self, documents: Tensor) -> Tensor:
-        """Inverse document frequency log(pictures / pictures with the n-gram)."""
-        dtype = number_type(documents.device)
-        return math.log(self.num_documents) - documents.to(dtype).log()
+        """Inverse document frequency: log(pictures / pictures with the n-gram)."""
+        return (self.num_documents / documents.to(number_type(documents.device))).log()
 
     def save(self, path: str | Path) -> None:
         """Write the table as a safetensors file; it is replaced whole or not at all."""

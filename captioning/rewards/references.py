@@ -84,6 +84,7 @@ class PackedReferences:
         # Numbers and starts stay on the CPU: a batch's shapes are known without asking the device.
         self.num_keys, self.num_references = torch.cat(num_keys), torch.cat(num_references)  # (P,)
         self.key_start = starts(self.num_keys)  # (P,)
+        self._numbers = torch.stack([self.num_references, self.num_keys, self.key_start])  # (3,P)
         is_reference = torch.arange(width) < self.num_references[:, None]
         self.lengths = torch.zeros(len(self), width, dtype=torch.int64)
         self.lengths[is_reference] = torch.cat(lengths)
@@ -119,14 +120,13 @@ class PackedReferences:
                 f"image_ids: {error.args[0]!r} received, one of the {len(self)} pictures with "
                 "references expected"
             ) from error
-        columns = self.num_references, self.num_keys, self.key_start
-        numbers = torch.stack([pictures, *(column[pictures] for column in columns)])  # (4,B)
+        numbers = torch.cat([pictures[None], self._numbers[:, pictures]])  # (4,B)
         place = torch.arange(int(numbers[2].max()) + 1, device=self.device)  # (K+1,)
-        pictures, *columns = numbers.to(self.device)  # in one copy
-        num_references, num_keys, key_start = (column[:, None] for column in columns)
+        numbers = numbers.to(self.device)[..., None]  # all in one copy
+        pictures, num_references, num_keys, key_start = numbers  # (B,1)
         is_key = place < num_keys  # (B,K+1)
         keys = self.keys.take((key_start + place) * is_key).masked_fill(~is_key, _FILLER)
-        return Rows(pictures, num_references, num_keys, key_start, keys)
+        return Rows(pictures.squeeze(1), num_references, num_keys, key_start, keys)
 
     def find(self, rows: Rows, ngrams: Tensor) -> Tensor:
         """Where n-grams are among those of their pictures.
