@@ -4,7 +4,7 @@ The plain CIDEr of all pairs of a picture's captions makes a matrix. When all ca
 it has a single eigenvalue that is not 0; when none share a word, all eigenvalues are equal.
 
 Source: Q. Wang and A. B. Chan, "Describing like Humans: On Diversity in Image Captioning", CVPR
-2019, section 3 (the ratio of eigenvalues of the kernel of CIDEr values).
+2019 (the ratio of eigenvalues of the kernel of CIDEr values).
 """
 
 from __future__ import annotations
