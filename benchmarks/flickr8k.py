@@ -25,8 +25,8 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from captioning.bundle import transforms_of, write_atomically  # noqa: E402
-from captioning.cli import train_parser  # noqa: E402
+from captioning.bundle import transforms_of  # noqa: E402
+from captioning.commands.train import parser as train_parser  # noqa: E402
 from captioning.config import Experiment, from_dict, to_dict  # noqa: E402
 from captioning.encoders.cnn import build_encoder  # noqa: E402
 from captioning.evaluation.baselines import (  # noqa: E402
@@ -38,6 +38,7 @@ from captioning.evaluation.baselines import (  # noqa: E402
 from captioning.evaluation.evaluate import evaluate  # noqa: E402
 from captioning.evaluation.metrics import leave_one_out, score_captions  # noqa: E402
 from captioning.evaluation.significance import mean_scores, paired_bootstrap  # noqa: E402
+from captioning.files import write_atomically  # noqa: E402
 from captioning.training.loop import train  # noqa: E402
 from data_loader import CaptionDataset  # noqa: E402
 from vocabulary import Vocabulary  # noqa: E402

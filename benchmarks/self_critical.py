@@ -20,11 +20,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from captioning.bundle import Captioner, write_atomically
-from captioning.cli import train_parser
+from captioning.bundle import Captioner
+from captioning.commands.train import parser as train_parser
 from captioning.config import Experiment, from_dict, to_dict
 from captioning.datasets.ready import ready_data
 from captioning.evaluation.evaluate import evaluate
+from captioning.files import write_atomically
 from captioning.training.history import read_history
 from captioning.training.loop import train
 from captioning.training.run import flatten

@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from captioning.bundle import Captioner, build_decoder, pick_device
+from captioning.bundle import Captioner, pick_device
 from captioning.config import Experiment
+from captioning.decoders.build import build_decoder
 from captioning.training.memory import keep_freed_memory
 from captioning.training.run import Run, make_objective
 from captioning.training.update import take_step

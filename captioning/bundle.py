@@ -8,7 +8,6 @@ A bundle is a folder: `model.safetensors`, `config.json`, `vocabulary.json`, `hi
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,16 +21,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioning.config import (
-    DecoderConfig,
     Experiment,
     GenerationConfig,
     TransformConfig,
     from_dict,
 )
+from captioning.decoders.build import build_decoder
 from captioning.decoding.generation import Generation, check_config, generate
 from captioning.encoders.cnn import build_encoder
+from captioning.files import write_atomically
 from data_loader import eval_transform, open_image, to_rgb, train_transform
-from model import DecoderRNN, DecoderWithAttention, VisualFeatures
+from model import VisualFeatures
 from vocabulary import Vocabulary
 
 FORMAT = 1  # of config.json; raised when older programs could not read it
@@ -71,14 +71,6 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device: {name!r} is not available on this machine") from error
     return device
-
-
-def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> nn.Module:
-    """The decoder of a config, with random weights."""
-    sizes = (vocab_size, feature_dim, config.embed_dim, config.hidden_dim)
-    if config.kind == "rnn":
-        return DecoderRNN(*sizes, config.num_layers, config.dropout)
-    return DecoderWithAttention(*sizes, config.attention_dim, config.dropout)
 
 
 def transforms_of(config: TransformConfig) -> dict:
@@ -342,25 +334,3 @@ def load_weights(networks: nn.Module, path: Path) -> None:
     if extra:
         raise ValueError(f"{path}: tensor {extra[0]!r} has no place in this architecture")
     networks.load_state_dict(load_file(path))
-
-
-def write_atomically(path: Path, write) -> None:
-    """Let `write(temporary_path)` write a file, then put it in place in one move.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written; the message names the file, and
-            what stood there is kept.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # three words for a full disk
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        kept = "; what stood there is intact" if path.exists() else ""
-        raise OSError(f"{path}: could not be written ({reason}){kept}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -51,6 +51,11 @@ class LoaderConfig:
         100,
     )
     max_pictures: int = setting(0, "train on the first so many pictures only; 0 takes all", 0)
+    features: str = setting(
+        "",
+        "feature store (.h5) to learn from in place of the pictures: fast, but every picture looks "
+        "the same each time",
+    )
 
 
 @dataclass
@@ -63,8 +68,9 @@ class TransformConfig:
     )
     fit: str = setting(
         "crop",
-        "crop keeps proportions and cuts the edges; stretch shows the whole picture",
-        choices=("crop", "stretch"),
+        "crop keeps proportions and cuts the edges; stretch shows the whole picture; native leaves "
+        "the size as it is (needs encoder.grid)",
+        choices=("crop", "stretch", "native"),
     )
     flip: bool = setting(
         True, "mirror half of the training pictures (never those whose captions say left or right)"
@@ -87,8 +93,17 @@ class EncoderConfig:
 
     backbone: str = setting(
         "resnet50",
-        "torchvision network; larger sees more and is slower",
-        choices=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2"),
+        "torchvision network; larger sees more and is slower; features: none, regions come from a "
+        "feature store that was made elsewhere",
+        choices=(
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "resnet101",
+            "resnet152",
+            "mobilenet_v2",
+            "features",
+        ),
     )
     weights: str = setting(
         "imagenet",
@@ -96,6 +111,10 @@ class EncoderConfig:
         "e.g. models/picturebook_eyes/model.safetensors",
     )
     cut: str = setting("", "last block kept, e.g. layer3; empty keeps all")
+    grid: int = setting(
+        0, "average the grid into so many rows and columns, e.g. 14; 0 leaves it as it is", 0, 100
+    )
+    feature_dim: int = setting(0, "size of a region's vector (backbone features only)", 0)
     trainable: str = setting("none", "none, all, or the first block that is trained, e.g. layer4")
     trainable_from_epoch: int = setting(0, "train the encoder from this epoch on", 0)
     freeze_batch_norm: bool = setting(True, "keep batch norms in eval mode while fine-tuning")
@@ -112,8 +131,10 @@ class DecoderConfig:
 
     kind: str = setting(
         "attention",
-        "rnn: Show and Tell; attention: Show, Attend and Tell",
-        choices=("rnn", "attention"),
+        "rnn: Show and Tell; attention: Show, Attend and Tell; fc: Show and Tell with the maxout "
+        "LSTM; att2in, att2in2: attention into the candidate; updown: Up-Down; adaptive: with a "
+        "visual sentinel",
+        choices=("rnn", "attention", "fc", "att2in", "att2in2", "updown", "adaptive"),
     )
     embed_dim: int = setting(256, "size of a word vector", 1, 8192)
     hidden_dim: int = setting(
@@ -198,7 +219,12 @@ class TrainingConfig:
     learning_rate: float = setting(1e-3, "step size of the decoder", 1e-9, 10)
     encoder_learning_rate: float = setting(1e-4, "step size of the encoder, where trained", 0, 10)
     weight_decay: float = setting(0.0, "pull of all weights towards zero", 0, 1)
-    grad_clip: float = setting(5.0, "largest norm of a step's gradient; 0 does not clip", 0)
+    grad_clip: float = setting(5.0, "limit of a step's gradient; 0 does not clip", 0)
+    grad_clip_by: str = setting(
+        "norm",
+        "norm scales the whole gradient down; value cuts every number of it off",
+        choices=("norm", "value"),
+    )
     schedule: str = setting(
         "cosine",
         "learning rate after the warm-up: constant, cosine, linear, step",
@@ -237,18 +263,36 @@ class TrainingConfig:
 class GenerationConfig:
     """How a caption is searched for."""
 
-    method: str = setting("beam", "greedy, sample or beam", choices=("greedy", "sample", "beam"))
-    beam_size: int = setting(5, "captions kept open at each word (beam)", 1, 1000)
+    method: str = setting(
+        "beam",
+        "greedy, sample, beam, or diverse_beam (groups of beams that avoid each other's words)",
+        choices=("greedy", "sample", "beam", "diverse_beam"),
+    )
+    beam_size: int = setting(5, "captions kept open at each word (beam; of all groups)", 1, 1000)
+    num_beam_groups: int = setting(5, "groups that share the beams (diverse_beam)", 1, 1000)
+    diversity_penalty: float = setting(
+        0.5, "taken off a word each time an earlier group chose it there (diverse_beam)", 0, 100
+    )
     num_samples: int = setting(1, "captions returned for a picture", 1, 1000)
     temperature: float = setting(1.0, "below 1 plays safe, above 1 takes risks (sample)", 1e-3, 100)
     top_k: int = setting(0, "draw from the k likeliest words only; 0: all (sample)", 0)
     top_p: float = setting(
         1.0, "draw from the likeliest words that hold this probability (sample)", 1e-6, 1
     )
+    length_normalization: str = setting(
+        "wu",
+        "wu: by ((5 + length) / 6) ^ length_penalty; average: log-probability a word",
+        choices=("wu", "average"),
+    )
     length_penalty: float = setting(
         0.0, "alpha of Wu et al.; higher likes longer captions (beam)", 0, 10
     )
+    min_length: int = setting(0, "fewest words of a caption", 0, 500)
     max_length: int = setting(20, "most words of a caption", 1, 500)
+    start_words: str = setting("", "words every caption begins with, e.g. 'a man'")
+    no_repeat: bool = setting(False, "never say a word twice in a row")
+    block_trigrams: bool = setting(False, "never say the same three words in a row twice")
+    remove_bad_endings: bool = setting(False, "never end with a word like 'a', 'with' or 'is'")
     seed: int | None = setting(None, "makes samples repeatable; none draws anew", 0)
     suppress_unk: bool = setting(True, "never say <unk>")
 

@@ -9,8 +9,10 @@ import torch
 from odd_pictures import two_halves
 from safetensors.torch import load_file, save_file
 
-from captioning.bundle import Captioner, build_decoder, pick_device, write_atomically
+from captioning.bundle import Captioner, pick_device
 from captioning.config import DecoderConfig
+from captioning.decoders.build import build_decoder
+from captioning.files import write_atomically
 from data_loader import UnreadableImageError
 from vocabulary import Vocabulary
 

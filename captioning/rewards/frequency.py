@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from captioning.bundle import write_atomically
 from captioning.evaluation.ngrams import MAX_ORDER, DocumentFrequency
+from captioning.files import write_atomically
 from captioning.rewards.ngrams import (
     ID_BITS,
     MAX_WORDS,

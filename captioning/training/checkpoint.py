@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from captioning.bundle import write_atomically
+from captioning.files import write_atomically
 
 CONTENT = frozenset(
     "experiment vocabulary pictures networks optimizer scaler loader random progress".split()

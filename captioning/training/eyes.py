@@ -29,10 +29,11 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from captioning.bundle import pick_device, write_atomically
+from captioning.bundle import pick_device
 from captioning.config import EyesConfig
 from captioning.datasets.picturebook.pictures import iterate_pictures
 from captioning.datasets.picturebook.scene import CATEGORIES, COLOURS, SETTINGS, Scene
+from captioning.files import write_atomically
 from captioning.training.memory import keep_freed_memory
 from data_loader import IMAGENET_MEAN, IMAGENET_STD
 from model import EncoderCNN

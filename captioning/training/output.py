@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from captioning.bundle import write_atomically
 from captioning.config import Experiment
+from captioning.files import write_atomically
 from captioning.rewards.frequency import FILE_NAME as FREQUENCY_FILE
 from captioning.training.card import model_card
 from captioning.training.run import Run

@@ -1,0 +1,99 @@
+"""What the commands share: parsers made from settings, checked flags, results that are written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from captioning.config import GenerationConfig, from_dict, walk
+
+
+class UsageError(ValueError):
+    """A flag has a value that is not allowed."""
+
+
+def new_parser(description: str) -> ArgumentParser:
+    return ArgumentParser(description=description, default_env=False, exit_on_error=False)
+
+
+def explain(parser: ArgumentParser, config: Any, prefix: str = "") -> None:
+    """Give the flags made from a config the help texts of its fields."""
+    helps = {prefix + name: one.metadata["help"] for name, one, _ in walk(config)}
+    for action in parser._actions:
+        if action.dest in helps:
+            action.help = helps[action.dest].replace("%", "%%") + " (default: %(default)s)"
+
+
+def add_generation(parser: ArgumentParser) -> None:
+    """Decoding flags; those not given keep the bundle's defaults."""
+    for name, one, default in walk(GenerationConfig()):
+        kind = int if default is None else type(default)
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=one.metadata["help"])
+
+
+def generation_of(arguments: Namespace) -> dict[str, Any]:
+    names = [name for name, _, _ in walk(GenerationConfig())]
+    return {name: arguments[name] for name in names if arguments[name] is not None}
+
+
+def check_at_least(arguments: Namespace, **least: int) -> None:
+    """Refuse numbers that are too small.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    for name, low in least.items():
+        if arguments[name] < low:
+            raise UsageError(f"{name}: {arguments[name]} received, {low} or more expected")
+
+
+@contextlib.contextmanager
+def wrong_usage() -> Iterator[None]:
+    """What is wrong in here was typed wrongly.
+
+    Raises:
+        UsageError: in place of a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def checked(config_class: type, record: dict[str, Any]) -> Any:
+    """A config from parsed flags.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    with wrong_usage():
+        return from_dict(config_class, record)
+
+
+def check_output(output: str) -> None:
+    """Refuse a result file that cannot be written, before the work is done.
+
+    Raises:
+        OSError: its folder cannot be made, or a folder stands in its place.
+    """
+    if output:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        if Path(output).is_dir():
+            raise IsADirectoryError(f"{output}: a folder, the name of a file to write expected")
+
+
+def give(result: dict[str, Any], arguments: Namespace) -> None:
+    """Write a result to its file and show it."""
+    from captioning.evaluation.score_command import format_table
+    from captioning.files import write_atomically
+
+    text = json.dumps(result, ensure_ascii=False)
+    if arguments.output:
+        path = Path(arguments.output)
+        write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    print(text if arguments.json else format_table(result))
