@@ -16,16 +16,17 @@ import random
 import re
 import signal
 import warnings
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pycocotools.coco import COCO
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -92,8 +93,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
-    if fit not in ("stretch", "crop"):
-        raise ValueError(f"fit: {fit!r} received, 'stretch' or 'crop' expected")
+    if fit not in ("stretch", "crop", "native"):
+        raise ValueError(f"fit: {fit!r} received, 'stretch', 'crop' or 'native' expected")
     if 0 < resize_size < image_size:
         allowed = f"0 or at least image_size ({image_size})"
         raise ValueError(f"resize_size: {resize_size} received, {allowed} expected")
@@ -114,18 +115,22 @@ def train_transform(
     Args:
         image_size (int): side of the result in pixels.
         resize_size (int): (shorter) side before cropping; 0: 256 / 224 of `image_size`.
-        fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square.
+        fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square, "native"
+            leaves its size as it is: (3, H, W).
         flip (bool): mirror every second picture.
     """
     flips = [v2.RandomHorizontalFlip()] if flip else []
-    return _transform([_resize(image_size, resize_size, fit), v2.RandomCrop(image_size), *flips])
+    resize = _resize(image_size, resize_size, fit)
+    crop = [] if fit == "native" else [resize, v2.RandomCrop(image_size)]
+    return _transform([*crop, *flips])
 
 
 def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop") -> v2.Compose:
     """The same without chance: "stretch" shows the whole picture, "crop" cuts out the middle."""
     if fit == "stretch":
         return _transform([_resize(image_size, image_size, fit)])
-    return _transform([_resize(image_size, resize_size, fit), v2.CenterCrop(image_size)])
+    resize = _resize(image_size, resize_size, fit)
+    return _transform([] if fit == "native" else [resize, v2.CenterCrop(image_size)])
 
 
 class Item(NamedTuple):
@@ -140,13 +145,15 @@ class Item(NamedTuple):
 class Batch:
     """B pictures and N = B x S captions, image-major: row n belongs to picture n // S."""
 
-    images: Tensor | None  # (B, 3, H, W) normalised; None when there are features
-    features: Tensor | None  # (B, P, F) regions that were computed before
+    images: Tensor | list[Tensor] | None  # (B, 3, H, W) normalised, a list of B for unequal sizes
+    features: Tensor | None  # (B, P, F) regions that were computed before, in place of pictures
     captions: Tensor  # (N, T) ids `<start> .. <end> <pad>`
     token_mask: Tensor  # (N, T) bool, True = a word, `<start>` or `<end>`, not `<pad>`
     image_ids: list[int]  # B ids of the annotation file
     references: list[list[list[int]]]  # all captions of each picture, as ids
     skipped: list[str]  # messages about pictures that could not be read and are left out
+    region_mask: Tensor | None = None  # (B, P) bool, True = a region; None: all are
+    boxes: Tensor | None = None  # (B, P, 4) left, top, right, bottom of the regions in 0..1
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -154,7 +161,10 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{k: v.to(device, non_blocking=True) for k, v in tensors.items()})
+        moved: dict = {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
+        if isinstance(self.images, list):
+            moved["images"] = [image.to(device, non_blocking=True) for image in self.images]
+        return replace(self, **moved)
 
 
 def read_annotations(data: str | Path, split: str, file: str | Path = "") -> COCO:
@@ -204,6 +214,65 @@ def _problems(coco: COCO) -> Iterator[str]:
             yield f"annotation {one['id']!r}: image_id {one['image_id']!r} is not among the images"
 
 
+class Packed(Sequence):
+    """A list of lists of texts, or of ids, in three blocks of memory.
+
+    COCO's 600,000 captions as Python lists are millions of objects, and a process that merely looks
+    at an object writes into its page (the count of references), so that every worker would end up
+    with a copy of them all. These blocks are shared.
+
+    Args:
+        rows (Iterable): for each picture its captions.
+        pack, unpack (Callable): one caption to bytes, and back.
+    """
+
+    def __init__(
+        self, rows: Iterable, pack: Callable = str.encode, unpack: Callable = bytes.decode
+    ):
+        data, self._ends, self._rows, self._unpack = (
+            bytearray(),
+            array("q", [0]),
+            array("q"),
+            unpack,
+        )
+        self._rows.append(0)
+        for row in rows:
+            for one in row:
+                data += pack(one)
+                self._ends.append(len(data))
+            self._rows.append(len(self._ends) - 1)
+        self._data = bytes(data)
+
+    def __len__(self) -> int:
+        return len(self._rows) - 1
+
+    def __getitem__(self, place: int | slice) -> list:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]  # from the end, or an IndexError
+        ends = self._ends[self._rows[place] : self._rows[place + 1] + 1]
+        return [self._unpack(self._data[i:j]) for i, j in zip(ends, ends[1:], strict=False)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
+def _pack_ids(ids: Sequence[int]) -> bytes:
+    return array("i", ids).tobytes()
+
+
+def _unpack_ids(data: bytes) -> list[int]:
+    return array("i", data).tolist()
+
+
+class Features(Protocol):
+    """What takes the place of the pictures: a feature store."""
+
+    def read(self, image_id: int) -> tuple[Tensor, Tensor | None]:
+        """Regions (P, F) and boxes (P, 4) of a picture."""
+        ...
+
+
 class CaptionDataset(Dataset):
     """The pictures of one split with all their captions.
 
@@ -218,6 +287,7 @@ class CaptionDataset(Dataset):
             say left or right; None: no difference.
         annotations (COCO | None): what `read_annotations` gave, if it was read already.
         max_pictures (int): the first so many pictures only; 0 takes all.
+        features (Features | None): where regions come from in place of the pictures.
     """
 
     def __init__(
@@ -231,16 +301,20 @@ class CaptionDataset(Dataset):
         sided_transform: v2.Compose | None = None,
         annotations: COCO | None = None,
         max_pictures: int = 0,
+        features: Features | None = None,
     ) -> None:
         coco = annotations or read_annotations(data, split)
         self.folder, self.split, self.vocabulary = Path(data) / "images", split, vocabulary
+        self.features = features
         self.transform, self.sided_transform, self.seed = transform, sided_transform, seed
         self.image_ids = sorted(coco.imgs)[: max_pictures or None]
         self.file_names = [coco.imgs[image_id]["file_name"] for image_id in self.image_ids]
-        written = [[a["caption"] for a in coco.imgToAnns.get(i, [])] for i in self.image_ids]
-        self.texts = [[t for t in some if re.search(r"\w", t)] for some in written]
-        self.num_wordless = sum(map(len, written)) - sum(map(len, self.texts))  # left out
-        self.captions = [[vocabulary.encode(t, max_length) for t in some] for some in self.texts]
+        written = ([a["caption"] for a in coco.imgToAnns.get(i, [])] for i in self.image_ids)
+        self.texts = Packed([t for t in some if re.search(r"\w", t)] for some in written)
+        num_written = sum(len(coco.imgToAnns.get(i, [])) for i in self.image_ids)
+        self.num_wordless = num_written - sum(map(len, self.texts))  # left out
+        encoded = ([vocabulary.encode(t, max_length) for t in some] for some in self.texts)
+        self.captions = Packed(encoded, _pack_ids, _unpack_ids)
         self.sided = [any(map(_SIDED.search, some)) for some in self.texts]
         self.views: list[Tensor] = []  # features (pictures, P, F) of random views, remembered
         self.unreadable: dict[int, str] = {}  # pictures without features, and why
@@ -248,12 +322,15 @@ class CaptionDataset(Dataset):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, item: Item | int) -> tuple[Item, Tensor | str]:
-        """The transformed picture, its features from `views`, or a message why there is neither."""
+    def __getitem__(self, item: Item | int) -> tuple[Item, Any]:
+        """The transformed picture (3, H, W); regions and boxes in its place, where there are
+        features or views; or a message why there is neither."""
         item = item if isinstance(item, Item) else Item(item, (), 0)
+        if self.features is not None:
+            return item, self.features.read(self.image_ids[item.image])
         if self.views:
             view = self.views[item.epoch % len(self.views)]
-            return item, self.unreadable.get(item.image, view[item.image])
+            return item, self.unreadable.get(item.image, (view[item.image], None))
         try:
             image = open_image(self.folder / self.file_names[item.image])
         except UnreadableImageError as error:
@@ -263,23 +340,49 @@ class CaptionDataset(Dataset):
             torch.default_generator.manual_seed(_mix(self.seed, item.epoch, item.image))
             return item, (self.sided_transform if sided else self.transform)(image)
 
-    def collate(self, items: Sequence[tuple[Item, Tensor | str]]) -> Batch:
+    def collate(self, items: Sequence[tuple[Item, Any]]) -> Batch:
         """Put what `__getitem__` gave into a batch; unreadable pictures are left out and named."""
         good = [(item, image) for item, image in items if not isinstance(image, str)]
         rows = [self.captions[item.image][c] for item, _ in good for c in item.captions]
         captions = torch.full((len(rows), max(map(len, rows), default=1)), PAD_IDX)
         for row, ids in zip(captions, rows, strict=True):
             row[: len(ids)] = torch.tensor(ids)
-        stacked = torch.stack([image for _, image in good]) if good else None
+        seen, remembered = [image for _, image in good], bool(self.views or self.features)
+        regions, mask, boxes = pad_regions(seen) if good and remembered else (None, None, None)
+        equal = len({image.shape for image in seen}) == 1 if good and not remembered else False
         return Batch(
-            images=None if self.views else stacked,
-            features=stacked if self.views else None,
+            images=torch.stack(seen) if equal else None if remembered or not good else seen,
+            features=regions,
+            region_mask=mask,
+            boxes=boxes,
             captions=captions,
             token_mask=captions != PAD_IDX,
             image_ids=[self.image_ids[item.image] for item, _ in good],
             references=[self.captions[item.image] for item, _ in good],
             skipped=[image for _, image in items if isinstance(image, str)],
         )
+
+
+def pad_regions(
+    pairs: Sequence[tuple[Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Regions and boxes of B pictures in one batch; shorter ones are filled up with zeros.
+
+    Args:
+        pairs (Sequence): regions (P, F) and boxes (P, 4) or None of each; P may differ.
+
+    Returns:
+        tuple: regions (B, P, F), region_mask (B, P) or None when all have as many, boxes (B, P, 4)
+        or None when one has none.
+    """
+    regions = nn.utils.rnn.pad_sequence([one for one, _ in pairs], batch_first=True)
+    boxes = [box for _, box in pairs if box is not None]
+    padded = (
+        nn.utils.rnn.pad_sequence(boxes, batch_first=True) if len(boxes) == len(pairs) else None
+    )
+    number = torch.tensor([len(one) for one, _ in pairs])  # (B,)
+    mask = torch.arange(regions.shape[1]) < number[:, None]
+    return regions, None if mask.all() else mask, padded
 
 
 def _ignore_interrupts(worker: int) -> None:  # which are for the process that reads from it

@@ -31,6 +31,8 @@ PUNCTUATION = frozenset(
 )
 _TREEBANK = NLTKWordTokenizer()
 _SENTENCE_BREAK = re.compile(r"(?<=\w)([.?!])(\s)")  # Treebank splits only the last full stop
+_PLAIN = re.compile(r"[a-z0-9 ]*[.?!]?")  # nothing here that Treebank would split but these words:
+_SPLIT = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])  # can not, gim me, ...
 _CLITIC = re.compile(r"^('\w{1,2}|n't)$")  # 's, 're, n't ...: written without a space before them
 
 
@@ -44,6 +46,10 @@ def tokenize(caption: str) -> list[str]:
         list[str]: its words, e.g. "A dog's ball." gives ["a", "dog", "'s", "ball"].
     """
     text = " ".join(caption.lower().split())
+    if _PLAIN.fullmatch(text):  # most captions: the same words, six times as fast
+        words = text.rstrip(".?!").split()
+        if _SPLIT.isdisjoint(words):
+            return words
     text = _SENTENCE_BREAK.sub(r" \1\2", text)
     return [word for word in _TREEBANK.tokenize(text) if word not in PUNCTUATION]
 

@@ -30,11 +30,12 @@ from captioning.decoders.build import build_decoder
 from captioning.decoding.generation import Generation, check_config, generate
 from captioning.encoders.cnn import build_encoder
 from captioning.files import write_atomically
-from data_loader import eval_transform, open_image, to_rgb, train_transform
+from data_loader import Batch, eval_transform, open_image, to_rgb, train_transform
 from model import VisualFeatures
 from vocabulary import Vocabulary
 
 FORMAT = 1  # of config.json; raised when older programs could not read it
+Images = Tensor | list[Tensor]  # (B, 3, H, W), or B pictures (3, H, W) of unequal sizes
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device: {name!r} is not available on this machine") from error
     return device
+
+
+def visual_input(batch: Batch) -> Images | VisualFeatures:
+    """What a captioner looks at: the batch's pictures, or the features it brings instead."""
+    if batch.features is None:
+        return batch.images
+    return VisualFeatures(batch.features.float(), batch.region_mask, batch.boxes)
 
 
 def transforms_of(config: TransformConfig) -> dict:
@@ -112,6 +120,8 @@ class Captioner:
         Raises:
             FileNotFoundError, ValueError: the encoder's weights are missing or do not fit.
         """
+        if experiment.transform.fit == "native" and not experiment.encoder.grid:
+            raise ValueError("encoder.grid: 0 received, 1 or more expected with transform.fit native")
         encoder = build_encoder(experiment.encoder, load_weights)
         decoder = build_decoder(experiment.decoder, len(vocabulary), encoder.feature_dim)
         return cls(encoder, decoder, vocabulary, experiment)
@@ -153,18 +163,29 @@ class Captioner:
         check_config(config)
         return config
 
-    def prepare(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """(B, 3, H, W) the encoder's input, on the captioner's device."""
+    def prepare(self, pictures: Sequence[Image.Image]) -> Images:
+        """The encoder's input, on the captioner's device."""
         transform = transforms_of(self.experiment.transform)["eval"]
-        return torch.stack([transform(picture) for picture in pictures]).to(self.device)
+        images = [transform(picture).to(self.device) for picture in pictures]
+        return images if self.experiment.transform.fit == "native" else torch.stack(images)
+
+    def look(self, images: Images | VisualFeatures) -> VisualFeatures:
+        """What the encoder sees in prepared pictures; features are handed on as they are."""
+        if isinstance(images, VisualFeatures):
+            return images
+        if isinstance(images, Tensor):
+            return self.encoder(images)
+        seen = [self.encoder(image[None]) for image in images]  # one by one: sizes differ
+        boxes = torch.cat([one.boxes for one in seen])  # (B, P, 4)
+        return VisualFeatures(torch.cat([one.regions for one in seen]), None, boxes)
 
     @torch.inference_mode()
     def generate(
-        self, images: Tensor, config: GenerationConfig
+        self, images: Images | VisualFeatures, config: GenerationConfig
     ) -> tuple[Generation, VisualFeatures]:
-        """Captions as ids for prepared images (B, 3, H, W), and the features they came from."""
+        """Captions as ids for prepared pictures (or features), and the features they came from."""
         self.train(False)
-        features = self.encoder(images)
+        features = self.look(images)
         return generate(self.decoder, features, config), features
 
     def describe(self, pictures: Sequence[Image.Image], **overrides) -> list[list[Caption]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 from itertools import islice
 
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from data_loader import (
     CaptionDataset,
     CaptionLoader,
+    Packed,
     eval_transform,
     length_batches,
+    pad_regions,
     padded_batches,
     read_annotations,
 )
@@ -169,3 +172,22 @@ def test_loader_needs_captions(tiny_data, tiny_vocabulary, tmp_path):
     bare = CaptionDataset(tiny_data, "bare", tiny_vocabulary, eval_transform(32), annotations=coco)
     with pytest.raises(ValueError, match="split 'bare': no captions"):
         CaptionLoader(bare)
+
+
+def test_packed_captions_are_the_lists_they_were_made_from():
+    rows = [["A dog.", "Zwei Männer"], [], ["ein Hund 🐕"]]
+    packed = Packed(rows)
+    assert len(packed) == 3 and packed == rows and packed[-1] == rows[-1] and packed[:2] == rows[:2]
+    assert pickle.loads(pickle.dumps(packed)) == rows  # as workers that are not forked get it
+    with pytest.raises(IndexError):
+        packed[3]
+
+
+def test_regions_of_unequal_number_are_filled_up_and_masked():
+    pairs = [(torch.ones(3, 2), torch.ones(3, 4)), (torch.ones(1, 2), torch.ones(1, 4))]
+    regions, mask, boxes = pad_regions(pairs)
+    assert regions.shape == (2, 3, 2) and boxes.shape == (2, 3, 4)
+    assert mask.tolist() == [[True] * 3, [True, False, False]]
+    assert (regions[1, 1:] == 0).all()
+    equal = pad_regions([(torch.ones(2, 2), None), (torch.ones(2, 2), torch.ones(2, 4))])
+    assert equal[1] is None and equal[2] is None

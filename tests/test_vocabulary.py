@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -197,3 +198,16 @@ def test_binary_and_missing_files(tmp_path):
         Vocabulary.load(tmp_path / "words.json")
     with pytest.raises(FileNotFoundError):
         Vocabulary.load(tmp_path / "nothing.json")
+
+
+@given(st.text("abcinotgmelwdry109 .?!'", max_size=40))
+def test_plain_captions_are_split_as_treebank_splits_them(caption: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocabulary._PLAIN", re.compile(r"(?!)"))  # nothing is plain
+        slowly = tokenize(caption)
+    assert tokenize(caption) == slowly
+
+
+@pytest.mark.parametrize("word", ["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])
+def test_treebank_splits_these_words_also_in_plain_captions(word: str) -> None:
+    assert len(tokenize(f"they {word} dance")) == 4

@@ -1,4 +1,4 @@
-"""Weight files for the CNN encoder of `model.py`: reading, checking, and one known quirk.
+"""Weight files for the CNN encoder of `model.py`: reading, checking, and what settings add to it.
 
 `model.py` only takes state dicts; which file they come from is decided here.
 """
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from captioning.config import EncoderConfig
+from captioning.encoders.precomputed import Precomputed
 from model import EncoderCNN
 
 
@@ -60,7 +61,7 @@ def _pad_after(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (F.pad(inputs[0], (0, 1, 0, 1)),)
 
 
-def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCNN:
+def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCNN | Precomputed:
     """The encoder of a config, frozen or thawed as it says.
 
     Args:
@@ -70,6 +71,8 @@ def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCN
     Raises:
         FileNotFoundError, ValueError: the weights cannot be read or do not fit the backbone.
     """
+    if config.backbone == "features":
+        return Precomputed(config.feature_dim)
     weights = None
     if load_weights and config.weights not in ("none", ""):
         named = config.weights == "imagenet"
@@ -91,4 +94,6 @@ def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCN
         ) from error
     if config.padding == "tensorflow":
         pad_like_tensorflow(encoder.body)
+    if config.grid:  # no weights of its own, so every weight file fits with and without it
+        encoder.body.add_module("grid", nn.AdaptiveAvgPool2d(config.grid))
     return encoder

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from captioning.bundle import Captioner, transforms_of
+from captioning.bundle import Captioner, transforms_of, visual_input
 from captioning.config import GenerationConfig
 from captioning.datasets.picturebook.lexicon import category_words
 from captioning.datasets.picturebook.scene import load_scenes
@@ -71,7 +71,8 @@ def caption_dataset(
         for batch in loader:
             if batch.skipped:
                 raise UnreadableImageError(batch.skipped[0])
-            result, _ = captioner.generate(batch.images.to(captioner.device), config)
+            inputs = visual_input(batch.to(captioner.device))
+            result, _ = captioner.generate(inputs, config)
             best = captioner.to_captions(result)[:: config.num_samples]
             captions.update(zip(batch.image_ids, (c.text for c in best), strict=True))
             bar.update(len(batch))

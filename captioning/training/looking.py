@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captioning.bundle import Captioner
+from captioning.bundle import Captioner, visual_input
 from data_loader import Batch, Item
 from model import VisualFeatures
 
@@ -26,10 +26,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 def encode(captioner: Captioner, batch: Batch, precision: str) -> VisualFeatures:
     """Features of a batch: those it brings, or what the encoder sees now, in single precision."""
-    if batch.features is not None:
-        return VisualFeatures(batch.features.float())
     with autocast(captioner.device, precision):
-        features = captioner.encoder(batch.images)
+        features = captioner.look(visual_input(batch))
     return VisualFeatures(features.regions.float(), features.region_mask, features.boxes)
 
 

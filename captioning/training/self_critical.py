@@ -23,6 +23,7 @@ vanishes in the leave-one-out advantage.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,7 +290,7 @@ class SelfCritical:
         if self.start is None:
             return None
         if encoder_is_trained(run, batch):
-            features = self.start["encoder"](batch.images)
+            features = replace(run.captioner, encoder=self.start["encoder"]).look(batch.images)
         return policy_logprobs(self.start["decoder"], features, *policy)
 
     # ------------------------------------------------------------------------ what is said of it

@@ -160,8 +160,11 @@ def finish_step(run: Run, parameters: list[Tensor], loss: float, factor: float) 
     if not math.isfinite(loss):
         raise TrainingError(f"step {run.step + 1}: the loss is {loss}; {advice}")
     run.scaler.unscale_(run.optimizer)
-    limit = settings.grad_clip or math.inf
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+    by_value = settings.grad_clip_by == "value"
+    limit = math.inf if by_value else settings.grad_clip or math.inf
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))  # the norm before it
+    if by_value and settings.grad_clip:
+        torch.nn.utils.clip_grad_value_(parameters, settings.grad_clip)
     if not (run.scaler.is_enabled() or math.isfinite(grad_norm)):  # the scaler skips such a step
         raise TrainingError(f"step {run.step + 1}: the gradient is {grad_norm}; {advice}")
     run.scaler.step(run.optimizer)
