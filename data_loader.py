@@ -331,14 +331,18 @@ class CaptionDataset(Dataset):
         if self.views:
             view = self.views[item.epoch % len(self.views)]
             return item, self.unreadable.get(item.image, (view[item.image], None))
+        return item, self.open(item, self.folder / self.file_names[item.image])
+
+    def open(self, item: Item, source: Path | BinaryIO, name: str = "") -> Tensor | str:
+        """The transformed picture (3, H, W) of a file or stream, or a message why there is none."""
         try:
-            image = open_image(self.folder / self.file_names[item.image])
+            image = open_image(source, name)
         except UnreadableImageError as error:
-            return item, str(error)
+            return str(error)
         sided = self.sided_transform is not None and self.sided[item.image]
         with torch.random.fork_rng(devices=[]):  # the same crop for any number of workers
-            torch.default_generator.manual_seed(_mix(self.seed, item.epoch, item.image))
-            return item, (self.sided_transform if sided else self.transform)(image)
+            torch.default_generator.manual_seed(mix_seeds(self.seed, item.epoch, item.image))
+            return (self.sided_transform if sided else self.transform)(image)
 
     def collate(self, items: Sequence[tuple[Item, Any]]) -> Batch:
         """Put what `__getitem__` gave into a batch; unreadable pictures are left out and named."""
@@ -385,13 +389,21 @@ def pad_regions(
     return regions, None if mask.all() else mask, padded
 
 
-def _ignore_interrupts(worker: int) -> None:  # which are for the process that reads from it
+def ignore_interrupts(worker: int) -> None:  # which are for the process that reads from it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _mix(*numbers: int) -> int:
+def mix_seeds(*numbers: int) -> int:
     """One seed out of several numbers."""
     return random.Random(repr(numbers)).getrandbits(62)
+
+
+def draw_captions(number: int, wanted: int, rng: random.Random) -> tuple[int, ...]:
+    """`wanted` of a picture's captions by position: none twice before all were once."""
+    picked: list[int] = []
+    while (missing := wanted - len(picked)) > 0:
+        picked += rng.sample(range(number), min(number, missing))
+    return tuple(picked)
 
 
 def padded_batches(
@@ -401,15 +413,13 @@ def padded_batches(
 
     A picture with fewer captions repeats some of them; one without any is left out.
     """
-    rng = random.Random(_mix(seed, epoch))
+    rng = random.Random(mix_seeds(seed, epoch))
     order = [image for image, some in enumerate(captions) if some]
     rng.shuffle(order)
     items = []
     for image in order:
-        number, picked = len(captions[image]), []
-        while (missing := captions_per_image - len(picked)) > 0:
-            picked += rng.sample(range(number), min(number, missing))
-        items.append(Item(image, tuple(picked), epoch))
+        picked = draw_captions(len(captions[image]), captions_per_image, rng)
+        items.append(Item(image, picked, epoch))
     return [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
 
 
@@ -417,7 +427,7 @@ def length_batches(
     captions: Sequence[Sequence], batch_size: int, seed: int, epoch: int
 ) -> list[list[Item]]:
     """Every caption once, in batches of captions of equal length, in random order."""
-    rng = random.Random(_mix(seed, epoch))
+    rng = random.Random(mix_seeds(seed, epoch))
     by_length: dict[int, list[Item]] = {}
     for image, some in enumerate(captions):
         for position, ids in enumerate(some):
@@ -491,7 +501,7 @@ class CaptionLoader:
             batch_sampler=self.batches()[self.position :],
             collate_fn=self.dataset.collate,
             num_workers=0 if self.dataset.views else self.num_workers,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # leaves torch's own generator alone
         ):

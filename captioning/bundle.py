@@ -121,7 +121,9 @@ class Captioner:
             FileNotFoundError, ValueError: the encoder's weights are missing or do not fit.
         """
         if experiment.transform.fit == "native" and not experiment.encoder.grid:
-            raise ValueError("encoder.grid: 0 received, 1 or more expected with transform.fit native")
+            raise ValueError(
+                "encoder.grid: 0 received, 1 or more expected with transform.fit native"
+            )
         encoder = build_encoder(experiment.encoder, load_weights)
         decoder = build_decoder(experiment.decoder, len(vocabulary), encoder.feature_dim)
         return cls(encoder, decoder, vocabulary, experiment)

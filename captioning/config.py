@@ -51,6 +51,9 @@ class LoaderConfig:
         100,
     )
     max_pictures: int = setting(0, "train on the first so many pictures only; 0 takes all", 0)
+    shuffle_buffer: int = setting(
+        1000, "pictures a reader of tar shards keeps in memory to draw the next one from", 1
+    )
     features: str = setting(
         "",
         "feature store (.h5) to learn from in place of the pictures: fast, but every picture looks "

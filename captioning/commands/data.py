@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands import data_picturebook
+from captioning.commands import data_picturebook, data_shards
 from captioning.commands.flags import new_parser
 
 KINDS = {
     "picturebook": data_picturebook,
+    "shards": data_shards,
 }
 
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 
-from captioning.bundle import Captioner, load_weights, transforms_of
+from captioning.bundle import Captioner, load_weights
 from captioning.config import Experiment, GenerationConfig, validate, walk
+from captioning.datasets.shard_loader import ShardLoader
+from captioning.features.checked import open_for_training
 from captioning.rewards.mixture import Reward
 from captioning.training.checkpoint import restore_random_state
 from captioning.training.cross_entropy import CrossEntropy
+from captioning.training.data import build_datasets, build_loader
 from captioning.training.memory import keep_freed_memory
 from captioning.training.processes import Processes, join_processes
 from captioning.training.schedules import check_schedule
@@ -43,7 +46,7 @@ class Run:
         captioner (Captioner): the networks as they are now (the best ones are in the bundle).
         optimizer (torch.optim.Optimizer): group 0 is the decoder, group 1 the encoder.
         scaler (torch.amp.GradScaler): for fp16; does nothing otherwise.
-        loader (CaptionLoader): training batches and the position in them.
+        loader (CaptionLoader | ShardLoader): training batches and the position in them.
         val_set (CaptionDataset): pictures that are captioned after each epoch.
         objective (Objective): what is minimised.
         processes (Processes): those that work on this run together.
@@ -60,7 +63,7 @@ class Run:
     captioner: Captioner
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    loader: CaptionLoader
+    loader: CaptionLoader | ShardLoader
     val_set: CaptionDataset
     objective: Objective | None = None
     processes: Processes = field(default_factory=Processes)
@@ -172,45 +175,17 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     """
     validate(experiment)
     check_names_and_phases(experiment)
+    experiment, store = open_for_training(experiment)
     keep_freed_memory()
     processes, device = join_processes(experiment.device)
     seed_everything(experiment.seed)
-    settings, data = experiment.loader, experiment.data
-    train = read_annotations(data, settings.train_split, experiment.train_captions)
+    data, split = experiment.data, experiment.loader.train_split
+    train = read_annotations(data, split, experiment.train_captions)
     if not train.anns:
-        raise ValueError(f"{data}: split {settings.train_split!r} has no captions to learn from")
+        raise ValueError(f"{data}: split {split!r} has no captions to learn from")
     captioner = _initial_captioner(experiment, [a["caption"] for a in train.anns.values()])
-    transforms = transforms_of(experiment.transform)
-    longest = experiment.vocabulary.max_length
-    dataset = CaptionDataset(
-        data,
-        settings.train_split,
-        captioner.vocabulary,
-        transforms["train"],
-        max_length=longest,
-        seed=experiment.seed,
-        sided_transform=transforms["sided"],
-        annotations=train,
-        max_pictures=settings.max_pictures,
-    )
-    val_set = CaptionDataset(
-        data,
-        settings.val_split,
-        captioner.vocabulary,
-        transforms["eval"],
-        max_length=longest,
-        max_pictures=experiment.training.val_pictures,
-    )
-    check_validation_set(val_set)
-    loader = CaptionLoader(
-        dataset,
-        settings.batch_size,
-        settings.captions_per_image,
-        settings.batching,
-        num_workers=settings.num_workers,
-        seed=experiment.seed,
-        part=(processes.rank, processes.size),
-    )
+    dataset, val_set = build_datasets(experiment, captioner, train, store)
+    loader = build_loader(experiment, dataset, (processes.rank, processes.size))
     captioner.to(device)
     if not processes.is_main:  # equal weights from here on, but dropout of its own
         seed_everything(experiment.seed + 1_000_003 * processes.rank)
@@ -258,23 +233,6 @@ def check_names_and_phases(experiment: Experiment) -> None:
     name = settings.log_file
     if Path(name).name != name or not name.endswith(".jsonl"):
         raise ValueError(f"training.log_file: {name!r} received, a plain name.jsonl expected")
-
-
-def check_validation_set(val_set: CaptionDataset) -> None:
-    """Refuse pictures that could not be scored after an epoch of work.
-
-    Raises:
-        FileNotFoundError, ValueError: a picture is missing or has no caption.
-    """
-    for name, texts in zip(val_set.file_names, val_set.texts, strict=True):
-        if not texts:
-            raise ValueError(
-                f"{name}: no caption in split {val_set.split!r}, at least one expected"
-            )
-        if not (val_set.folder / name).is_file():
-            raise FileNotFoundError(
-                f"{val_set.folder / name}: no such file (split {val_set.split!r})"
-            )
 
 
 def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner:

@@ -1,0 +1,71 @@
+"""A feature store for a captioner: opened, and refused when the two do not belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from captioning.config import Experiment
+from captioning.features.store import (
+    FeatureStore,
+    check_signature,
+    check_store,
+    weights_hash,
+)
+
+
+def open_for_training(experiment: Experiment) -> tuple[Experiment, FeatureStore | None]:
+    """The store of `loader.features`, and the settings with the size of its vectors filled in.
+
+    Raises:
+        FileNotFoundError, ValueError: no such store, or settings that need pictures.
+    """
+    loader, encoder = experiment.loader, experiment.encoder
+    if not loader.features:
+        if encoder.backbone == "features":
+            raise ValueError(
+                "loader.features: none received, a feature store expected with encoder.backbone "
+                "features"
+            )
+        return experiment, None
+    if encoder.trainable != "none":
+        raise ValueError(
+            f"encoder.trainable: {encoder.trainable!r} received, none expected with "
+            "loader.features: an encoder that does not see pictures cannot learn"
+        )
+    if loader.cache_views:
+        raise ValueError(
+            f"loader.cache_views: {loader.cache_views} received, 0 expected with loader.features"
+        )
+    store = FeatureStore(loader.features)
+    if encoder.backbone == "features" and not encoder.feature_dim:
+        encoder = replace(encoder, feature_dim=store.feature_dim)
+        experiment = replace(experiment, encoder=encoder)
+    return experiment, store
+
+
+def check_for(
+    store: FeatureStore,
+    experiment: Experiment,
+    encoder: nn.Module,
+    image_ids: Sequence[int],
+    files: Sequence[Path],
+) -> None:
+    """Refuse a store that another encoder made, or that lacks pictures.
+
+    Args:
+        store (FeatureStore): the store.
+        experiment (Experiment): the captioner's settings.
+        encoder (nn.Module): its encoder.
+        image_ids (Sequence[int]): pictures that will be asked for.
+        files (Sequence[Path]): their files; those that exist are compared, a few of them.
+
+    Raises:
+        ValueError: the first difference.
+    """
+    weights = "" if experiment.encoder.backbone == "features" else weights_hash(encoder)
+    check_signature(store, experiment.encoder, experiment.transform, weights)
+    check_store(store, image_ids, encoder.feature_dim, files)
