@@ -1,0 +1,172 @@
+"""The recurrent decoders side by side on the picture book: same eyes, same data, same settings.
+
+Every decoder learns from a feature store of the picture book's pre-trained eyes (they stay frozen,
+no augmentation): cross-entropy first, then FC, Att2in2 and Up-Down also self-critical training with
+the leave-one-out and with the greedy baseline. Test is captioned with beam 1 and beam 5; the epoch
+was chosen on val. Finished runs of the same settings are not repeated.
+
+Usage: python benchmarks/decoders.py [--seeds 0 1 2] [--kinds updown] [--stages xe nsc scst]
+Prints the table and writes results/decoders.json from the seeds that all runs have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from self_critical import KEYS, SEARCHES, is_finished, pick, weights_of
+
+from captioning.bundle import Captioner
+from captioning.commands import features
+from captioning.commands.train import parser as train_parser
+from captioning.config import Experiment, from_dict, to_dict
+from captioning.datasets.ready import ready_data
+from captioning.evaluation.evaluate import evaluate
+from captioning.files import write_atomically
+from captioning.training.history import read_history
+from captioning.training.loop import train
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "decoders.json"
+TITLES = {
+    "rnn": "Show and Tell (LSTM)",
+    "fc": "FC (maxout LSTM)",
+    "attention": "Show, Attend and Tell",
+    "att2in": "Att2in",
+    "att2in2": "Att2in2",
+    "updown": "Up-Down",
+    "adaptive": "adaptive attention",
+}
+STAGES = {"xe": "cross-entropy", "scst": "greedy baseline", "nsc": "leave-one-out"}
+REFINED = ("fc", "att2in2", "updown")  # those with all three stages
+
+
+def settings(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> Experiment:
+    """One run: the picture book's recipe with another decoder, from the store."""
+    recipe = "picturebook" if stage == "xe" else "picturebook_scst"
+    flags = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml"), "--data", str(arguments.data)]
+    flags += ["--decoder.kind", kind, "--seed", str(seed), "--loader.cache_views", "0"]
+    flags += ["--loader.features", str(arguments.work / "eyes.h5"), "--encoder.trainable", "none"]
+    flags += ["--encoder.trainable_from_epoch", "0", "--training.half_precision", "false"]
+    flags += ["--output", str(folder_of(arguments, kind, stage, seed))]
+    if stage != "xe":
+        flags += ["--init_from", str(folder_of(arguments, kind, "xe", seed))]
+        flags += ["--self_critical.baseline", {"scst": "greedy", "nsc": "leave_one_out"}[stage]]
+    record = train_parser().parse_args(flags).as_dict()
+    return from_dict(Experiment, {name: record[name] for name in to_dict(Experiment())})
+
+
+def folder_of(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> Path:
+    """Where a run's bundle is."""
+    return arguments.work / f"{kind}_{stage}_{seed}"
+
+
+def make_store(arguments: argparse.Namespace) -> None:
+    """The features of the picture book, once."""
+    if (arguments.work / "eyes.h5").is_file():
+        return
+    flags = ["extract", "--data", str(arguments.data)]
+    flags += ["--encoder", "resnet18", "--cut", "layer3", "--fit", "stretch"]
+    flags += ["--weights", str(ROOT / "models/picturebook_eyes/model.safetensors")]
+    flags += ["--image_size", "128", "--output", str(arguments.work / "eyes.h5")]
+    features.run(features.parser().parse_args(flags))
+
+
+def run_once(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> dict[str, Any]:
+    """Train and test one model; a finished one with the same settings is only read."""
+    experiment = settings(arguments, kind, stage, seed)
+    folder = Path(experiment.output)
+    if not is_finished(folder, experiment):
+        train(replace(experiment), overwrite=True, progress=arguments.progress)
+    tested = folder.with_name(folder.name + ".json")
+    if tested.is_file() and tested.stat().st_mtime > weights_of(folder):
+        return json.loads(tested.read_text("utf-8"))
+    captioner = Captioner.load(folder)
+    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
+    record = {
+        "minutes": rows[-1]["minutes"],
+        "best_epoch": captioner.record["epoch"],
+        "val_CIDEr": captioner.record["validation"]["CIDEr"],
+        "parameters": sum(p.numel() for p in captioner.decoder.parameters()),
+        "test": {
+            name: pick(evaluate(captioner, arguments.data, "test", **search)["overall"])
+            for name, search in SEARCHES.items()
+        },
+    }
+    write_atomically(tested, lambda file: file.write_text(json.dumps(record), "utf-8"))
+    return record
+
+
+def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds."""
+    scores = {
+        search: {
+            key: {
+                "mean": statistics.fmean(run["test"][search][key] for run in runs),
+                "seeds": [run["test"][search][key] for run in runs],
+            }
+            for key in KEYS
+            if key in runs[0]["test"][search]
+        }
+        for search in SEARCHES
+    }
+    return scores | {
+        "parameters": runs[0]["parameters"],
+        "minutes": [run["minutes"] for run in runs],
+        "best_epoch": [run["best_epoch"] for run in runs],
+    }
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: one row for each decoder and stage."""
+    lines = [
+        "| decoder | trained with | CIDEr, beam 1 | beam 5 | facts | colours right | minutes |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in record["runs"].items():
+        kind, _, stage = name.partition(" ")
+        one, five = row["beam 1"], row["beam 5"]
+        spread = [
+            f"{score['mean']:.3f}"
+            + (f" ± {statistics.stdev(score['seeds']):.3f}" if len(score["seeds"]) > 1 else "")
+            for score in (one["CIDEr"], five["CIDEr"])
+        ]
+        lines.append(
+            f"| {TITLES[kind]} | {STAGES[stage]} | {spread[0]} | {spread[1]} | "
+            f"{five['facts']['mean']:.3f} | {five['colour_accuracy']['mean']:.3f} | "
+            f"{statistics.fmean(row['minutes']):.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/picturebook"))
+    parser.add_argument("--work", type=Path, default=Path("build/decoders"))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--kinds", nargs="*", default=[*TITLES])
+    parser.add_argument("--stages", nargs="*", default=[*STAGES])
+    parser.add_argument("--progress", action="store_true")
+    arguments = parser.parse_args()
+    ready_data(arguments.data)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    make_store(arguments)
+    runs = {}
+    for kind in arguments.kinds:
+        for stage in arguments.stages if kind in REFINED else ["xe"]:
+            found = [run_once(arguments, kind, stage, seed) for seed in arguments.seeds]
+            runs[f"{kind} {stage}"] = summarise(found)
+    record = {"seeds": arguments.seeds, "threads": os.cpu_count(), "runs": runs}
+    print(table(record))
+    if {*arguments.kinds} == {*TITLES} and {*arguments.stages} == {*STAGES}:
+        RESULTS.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
