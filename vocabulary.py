@@ -33,7 +33,7 @@ _TREEBANK = NLTKWordTokenizer()
 _SENTENCE_BREAK = re.compile(r"(?<=\w)([.?!])(\s)")  # Treebank splits only the last full stop
 _PLAIN = re.compile(r"[a-z0-9 ]*[.?!]?")  # nothing here that Treebank would split but these words:
 _SPLIT = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])  # can not, gim me, ...
-_CLITIC = re.compile(r"^('\w{1,2}|n't)$")  # 's, 're, n't ...: written without a space before them
+_CLITIC = re.compile(r"^('\w{1,2}|n't|[.,;:?!])$")  # 's, n't, imported full stops: no space before
 
 
 def tokenize(caption: str) -> list[str]:
@@ -181,7 +181,7 @@ class Vocabulary:
         words).
         """
         sentence = join_words(self.decode_words(ids))
-        return sentence + "." if sentence else ""
+        return sentence if sentence[-1:] in ("", ".", "?", "!") else sentence + "."
 
     def coverage(self, captions: Iterable[str]) -> Coverage:
         """Share of words and captions of `captions` that this vocabulary knows.

@@ -110,10 +110,12 @@ def same(first: Captions, second: Captions) -> bool:
     return all(a[0] == b[0] and abs(a[1] - b[1]) < 1e-3 for a, b in pairs)
 
 
-def measure(searches: dict[str, Callable], *arguments) -> dict[str, list[float]]:
+def measure(
+    searches: dict[str, Callable], *arguments, repeats: int = REPEATS
+) -> dict[str, list[float]]:
     """Seconds of every run; the searches take turns, so that drifts hit all alike."""
     seconds = {name: [] for name in searches}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for name, search in searches.items():
             start = time.perf_counter()
             search(*arguments)

@@ -15,33 +15,19 @@ import argparse
 import json
 import os
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from self_critical import KEYS, SEARCHES, is_finished, pick, weights_of
+from trained import KEYS, SEARCHES, experiment_of, is_finished, test_bundle
 
-from captioning.bundle import Captioner
 from captioning.commands import features
-from captioning.commands.train import parser as train_parser
-from captioning.config import Experiment, from_dict, to_dict
+from captioning.config import Experiment
 from captioning.datasets.ready import ready_data
-from captioning.evaluation.evaluate import evaluate
-from captioning.files import write_atomically
-from captioning.training.history import read_history
+from captioning.decoders.build import TITLES
 from captioning.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "decoders.json"
-TITLES = {
-    "rnn": "Show and Tell (LSTM)",
-    "fc": "FC (maxout LSTM)",
-    "attention": "Show, Attend and Tell",
-    "att2in": "Att2in",
-    "att2in2": "Att2in2",
-    "updown": "Up-Down",
-    "adaptive": "adaptive attention",
-}
 STAGES = {"xe": "cross-entropy", "scst": "greedy baseline", "nsc": "leave-one-out"}
 REFINED = ("fc", "att2in2", "updown")  # those with all three stages
 
@@ -57,8 +43,7 @@ def settings(arguments: argparse.Namespace, kind: str, stage: str, seed: int) ->
     if stage != "xe":
         flags += ["--init_from", str(folder_of(arguments, kind, "xe", seed))]
         flags += ["--self_critical.baseline", {"scst": "greedy", "nsc": "leave_one_out"}[stage]]
-    record = train_parser().parse_args(flags).as_dict()
-    return from_dict(Experiment, {name: record[name] for name in to_dict(Experiment())})
+    return experiment_of(flags)
 
 
 def folder_of(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> Path:
@@ -82,24 +67,8 @@ def run_once(arguments: argparse.Namespace, kind: str, stage: str, seed: int) ->
     experiment = settings(arguments, kind, stage, seed)
     folder = Path(experiment.output)
     if not is_finished(folder, experiment):
-        train(replace(experiment), overwrite=True, progress=arguments.progress)
-    tested = folder.with_name(folder.name + ".json")
-    if tested.is_file() and tested.stat().st_mtime > weights_of(folder):
-        return json.loads(tested.read_text("utf-8"))
-    captioner = Captioner.load(folder)
-    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
-    record = {
-        "minutes": rows[-1]["minutes"],
-        "best_epoch": captioner.record["epoch"],
-        "val_CIDEr": captioner.record["validation"]["CIDEr"],
-        "parameters": sum(p.numel() for p in captioner.decoder.parameters()),
-        "test": {
-            name: pick(evaluate(captioner, arguments.data, "test", **search)["overall"])
-            for name, search in SEARCHES.items()
-        },
-    }
-    write_atomically(tested, lambda file: file.write_text(json.dumps(record), "utf-8"))
-    return record
+        train(experiment, overwrite=True, progress=arguments.progress)
+    return test_bundle(folder, arguments.data)
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:

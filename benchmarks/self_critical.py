@@ -20,26 +20,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from captioning.bundle import Captioner
-from captioning.commands.train import parser as train_parser
-from captioning.config import Experiment, from_dict, to_dict
+from trained import SEARCHES, experiment_of, is_finished, test_bundle
+
+from captioning.config import Experiment
 from captioning.datasets.ready import ready_data
-from captioning.evaluation.evaluate import evaluate
-from captioning.files import write_atomically
-from captioning.training.history import read_history
 from captioning.training.loop import train
-from captioning.training.run import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-SEARCHES = {
-    "beam 1": {"method": "greedy"},
-    "beam 5": {"method": "beam", "beam_size": 5, "length_penalty": 0.0},
-}
-KEYS = (
-    *("CIDEr", "Bleu_4", "ROUGE_L", "facts", "object_f1", "colour_accuracy", "relation_accuracy"),
-    *("setting_accuracy", "bad_endings", "repetition", "words", "distinct_captions"),
-)
 ARMS: dict[str, dict[str, list[str]]] = {
     "picturebook": {
         "start": ["--config", "recipes/picturebook.yaml"],
@@ -73,8 +61,7 @@ def settings(arguments: argparse.Namespace, arm: str, seed: int) -> Experiment:
         flags += ["--encoder.weights", str(arguments.weights)]
     if arm != "start":
         flags += ["--init_from", str(start_of(arguments, seed))]
-    record = train_parser().parse_args(flags).as_dict()
-    return from_dict(Experiment, {name: record[name] for name in to_dict(Experiment())})
+    return experiment_of(flags)
 
 
 def start_of(arguments: argparse.Namespace, seed: int) -> Path:
@@ -93,43 +80,7 @@ def run_once(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, An
         if arm not in arguments.arms or seed not in arguments.seeds:
             return None
         train(experiment, overwrite=True, progress=arguments.progress)
-    tested = folder.with_name(folder.name + ".json")
-    if not shipped and tested.is_file() and tested.stat().st_mtime > weights_of(folder):
-        return json.loads(tested.read_text("utf-8"))
-    captioner = Captioner.load(folder)
-    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
-    record = {
-        "minutes": rows[-1]["minutes"],
-        "best_epoch": captioner.record["epoch"],
-        "val_CIDEr": captioner.record["validation"]["CIDEr"],
-        "test": {
-            name: pick(evaluate(captioner, arguments.data, "test", **search)["overall"])
-            for name, search in SEARCHES.items()
-        },
-    }
-    if not shipped:
-        write_atomically(tested, lambda file: file.write_text(json.dumps(record), "utf-8"))
-    return record
-
-
-def weights_of(folder: Path) -> float:
-    """When the weights of a bundle were written."""
-    return (folder / "model.safetensors").stat().st_mtime
-
-
-def is_finished(folder: Path, experiment: Experiment) -> bool:
-    """Whether a bundle holds the result of exactly these settings, all epochs of them."""
-    if not (folder / "model.safetensors").is_file():
-        return False
-    kept = json.loads((folder / "config.json").read_text("utf-8"))["experiment"]
-    rows = [row for row in read_history(folder / "history.jsonl") if row["kind"] == "epoch"]
-    same = flatten(kept) | {"output": ""} == flatten(to_dict(experiment)) | {"output": ""}
-    return same and rows[-1]["epoch"] == experiment.training.num_epochs
-
-
-def pick(overall: dict[str, float]) -> dict[str, float]:
-    """The scores of the table that this data set has."""
-    return {key: overall[key] for key in KEYS if key in overall}
+    return test_bundle(folder, arguments.data, keep=not shipped)
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:

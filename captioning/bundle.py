@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from captioning.config import (
     Experiment,
@@ -149,6 +150,10 @@ class Captioner:
         """Both networks under the names of the weight file (`encoder.`, `decoder.`)."""
         return nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})
 
+    def parts(self) -> list[Captioner]:
+        """The captioners this one consists of: itself (an ensemble has several)."""
+        return [self]
+
     # ------------------------------------------------------------------------------ inference
 
     def generation_config(self, **overrides) -> GenerationConfig:
@@ -165,9 +170,13 @@ class Captioner:
         check_config(config)
         return config
 
+    def eval_transform(self) -> v2.Transform:
+        """Picture -> the encoder's input, without chance."""
+        return transforms_of(self.experiment.transform)["eval"]
+
     def prepare(self, pictures: Sequence[Image.Image]) -> Images:
         """The encoder's input, on the captioner's device."""
-        transform = transforms_of(self.experiment.transform)["eval"]
+        transform = self.eval_transform()
         images = [transform(picture).to(self.device) for picture in pictures]
         return images if self.experiment.transform.fit == "native" else torch.stack(images)
 

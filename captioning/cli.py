@@ -12,16 +12,30 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 
-from captioning.commands import caption, data, demo, evaluate, score, train, train_eyes
+from captioning.commands import (
+    caption,
+    data,
+    demo,
+    evaluate,
+    features,
+    import_,
+    report,
+    score,
+    train,
+    train_eyes,
+)
 from captioning.commands.flags import UsageError
 
 COMMANDS = {
     "data": data,
+    "features": features,
     "train": train,
     "train-eyes": train_eyes,
     "evaluate": evaluate,
     "caption": caption,
     "score": score,
+    "report": report,
+    "import": import_,
     "demo": demo,
 }
 

@@ -79,7 +79,7 @@ def test_model_needs_torch_torchvision_and_python_only():
 LAYERS = [
     {"files"},
     {"config", "datasets", "features", "encoders", "decoders", "decoding", "plotting"},
-    {"bundle", "picture_files"},
+    {"bundle", "ensemble", "picture_files"},
     {"rewards", "evaluation", "imports"},
     {"training"},
     {"commands", "cli", "demo", "widgets", "course", "__main__"},

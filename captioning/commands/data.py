@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands import data_picturebook, data_shards
+from captioning.commands import (
+    data_coco,
+    data_cocotalk,
+    data_flickr,
+    data_folder,
+    data_karpathy,
+    data_picturebook,
+    data_shards,
+    data_table,
+    data_validate,
+)
 from captioning.commands.flags import new_parser
 
 KINDS = {
     "picturebook": data_picturebook,
+    "coco": data_coco,
+    "karpathy": data_karpathy,
+    "flickr": data_flickr,
+    "table": data_table,
+    "folder": data_folder,
+    "cocotalk": data_cocotalk,
+    "validate": data_validate,
     "shards": data_shards,
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands.flags import check_output, give, new_parser
+from captioning.commands.flags import UsageError, check_output, give, new_parser, wrong_usage
 
 
 def parser() -> ArgumentParser:
@@ -20,17 +20,26 @@ def parser() -> ArgumentParser:
     )
     flags.add_argument("--tokenizer", type=str, default="ptb", help="ptb, or none (tokenised)")
     flags.add_argument("--output", type=str, default="", help="write the whole result as JSON")
+    flags.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     flags.add_argument("--json", action="store_true", help="print the whole result as JSON")
     return flags
 
 
 def run(arguments: Namespace) -> int:
     """Score two files."""
-    from captioning.evaluation.score_command import score_files
+    from captioning.evaluation.metrics import TOKENIZERS, choose_metrics
+    from captioning.evaluation.ngrams import DocumentFrequency
+    from captioning.evaluation.score_command import CORPUS, score_files
 
-    check_output(arguments.output)
     metrics = arguments.metrics.split(",") if arguments.metrics else None
-    files = (Path(arguments.references), Path(arguments.candidates))
     table, tokenizer = arguments.document_frequency, arguments.tokenizer
+    with wrong_usage():  # whether there is a table is all that matters here; it is read below
+        choose_metrics(metrics, None if table == CORPUS else DocumentFrequency({}, 1))
+    if tokenizer not in TOKENIZERS:
+        raise UsageError(f"tokenizer: {tokenizer!r} received, one of {list(TOKENIZERS)} expected")
+    check_output(arguments.output)
+    if arguments.output and Path(arguments.output).exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output}: exists already; --overwrite replaces it")
+    files = (Path(arguments.references), Path(arguments.candidates))
     give(score_files(*files, metrics, table, tokenizer), arguments)
     return 0

@@ -5,7 +5,32 @@ from __future__ import annotations
 from torch import nn
 
 from captioning.config import DecoderConfig
+from captioning.decoders.recurrent import (
+    DecoderAdaptive,
+    DecoderAtt2in,
+    DecoderAtt2in2,
+    DecoderFC,
+    DecoderUpDown,
+)
 from model import DecoderRNN, DecoderWithAttention
+
+RECURRENT = {
+    "fc": DecoderFC,
+    "att2in": DecoderAtt2in,
+    "att2in2": DecoderAtt2in2,
+    "updown": DecoderUpDown,
+    "adaptive": DecoderAdaptive,
+}
+
+TITLES = {
+    "rnn": "Show and Tell (LSTM)",
+    "fc": "FC (maxout LSTM)",
+    "attention": "Show, Attend and Tell",
+    "att2in": "Att2in",
+    "att2in2": "Att2in2",
+    "updown": "Up-Down",
+    "adaptive": "adaptive attention",
+}
 
 
 def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> nn.Module:
@@ -13,4 +38,6 @@ def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> n
     sizes = (vocab_size, feature_dim, config.embed_dim, config.hidden_dim)
     if config.kind == "rnn":
         return DecoderRNN(*sizes, config.num_layers, config.dropout)
-    return DecoderWithAttention(*sizes, config.attention_dim, config.dropout)
+    if config.kind == "attention":
+        return DecoderWithAttention(*sizes, config.attention_dim, config.dropout)
+    return RECURRENT[config.kind](vocab_size, feature_dim, config)

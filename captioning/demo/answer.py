@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from captioning.bundle import Caption, Captioner
+from captioning.decoders.build import TITLES
 from captioning.plotting.attention import Frame, attention_overlay, seen_frame
 from data_loader import open_image
 
@@ -35,8 +37,9 @@ class Shelf:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """The bundles there are now: the shipped one first, then by name."""
-        found = sorted(path.parent.name for path in self.models.glob("*/config.json"))
+        """The bundles that can look at pictures: the shipped one first, then by name."""
+        configs = [path for path in self.models.glob("*/config.json") if sees_pictures(path)]
+        found = sorted(path.parent.name for path in configs)
         return sorted(found, key=lambda name: name != DEFAULT_BUNDLE)
 
     def get(self, name: str) -> Captioner:
@@ -62,6 +65,15 @@ class Shelf:
             return self._loaded[key]
 
 
+def sees_pictures(config: Path) -> bool:
+    """Whether a bundle has an encoder; those trained on features made elsewhere have none."""
+    try:
+        encoder = json.loads(config.read_text("utf-8"))["experiment"]["encoder"]
+        return encoder["backbone"] != "features"
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # damaged: `Captioner.load` says how
+
+
 def no_models(models: Path) -> str:
     """The sentence for a folder without a bundle, with the command that makes one."""
     recipe = "python -m captioning train --config recipes/picturebook.yaml"
@@ -71,15 +83,16 @@ def no_models(models: Path) -> str:
 def facts(captioner: Captioner) -> dict[str, str]:
     """What a reader wants to know about a model, label by label."""
     experiment, record = captioner.experiment, captioner.record
-    decoder = {"attention": "LSTM with attention", "rnn": "LSTM"}[experiment.decoder.kind]
+    transform = experiment.transform
+    side = f"{transform.image_size} × {transform.image_size} px"
     cut = experiment.encoder.cut
     networks = captioner.networks()
     table = {
         "Encoder": experiment.encoder.backbone + (f", cut after {cut}" if cut else ""),
-        "Decoder": decoder,
+        "Decoder": TITLES[experiment.decoder.kind],
         "Parameters": f"{sum(p.numel() for p in networks.parameters()) / 1e6:.1f} million",
         "Vocabulary": f"{len(captioner.vocabulary):,} words",
-        "Sees": f"{experiment.transform.image_size} × {experiment.transform.image_size} px",
+        "Sees": "pictures of any size" if transform.fit == "native" else side,
     }
     score = record.get("validation", {}).get("CIDEr")
     if score is not None:

@@ -36,7 +36,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a complete .safetensors file ({error})") from error
     except (RuntimeError, EOFError, OSError, ValueError, ImportError) as error:
-        raise ValueError(f"{path}: not a readable weight file ({error})") from error
+        reason = " ".join(str(error).split())[:200] or "it ends too early"
+        raise ValueError(f"{path}: not a readable weight file ({reason})") from error
     except Exception as error:  # pickle.UnpicklingError: code in the file, which is not run
         raise ValueError(f"{path}: refused, it holds more than tensors") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -18,8 +18,8 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from captioning.evaluation.ngrams import MAX_ORDER, Token, count_ngrams
 
-_TINY = 1e-15  # added to numerators: no matches give (almost) zero
-_SMALL = 1e-9  # added to denominators: a caption too short for an order divides by this
+TINY = 1e-15  # added to numerators: no matches give (almost) zero
+SMALL = 1e-9  # added to denominators: a caption too short for an order divides by this
 
 
 class _Statistics:
@@ -39,11 +39,11 @@ class _Statistics:
 
     def scores(self) -> list[float]:
         """BLEU-1 to BLEU-4: geometric mean of the precisions so far, times the brevity penalty."""
-        ratio = (self.length + _TINY) / (self.reference_length + _SMALL)
+        ratio = (self.length + TINY) / (self.reference_length + SMALL)
         penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
         product, scores = 1.0, []
         for order, (matches, guesses) in enumerate(zip(self.matches, self.guesses, strict=True), 1):
-            product *= (matches + _TINY) / (guesses + _SMALL)
+            product *= (matches + TINY) / (guesses + SMALL)
             scores.append(product ** (1 / order) * penalty)
         return scores
 

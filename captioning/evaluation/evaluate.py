@@ -2,33 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from captioning.bundle import Captioner, transforms_of, visual_input
+from captioning.bundle import Caption, Captioner, visual_input
 from captioning.config import GenerationConfig
 from captioning.datasets.picturebook.lexicon import category_words
 from captioning.datasets.picturebook.scene import load_scenes
+from captioning.decoding.generation import Generation
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
+from captioning.evaluation.compare import check_settings, references_hash
+from captioning.evaluation.diversity import novel_share, training_captions, vocabulary_size
 from captioning.evaluation.facts import score_facts
 from captioning.evaluation.fluency import fluency
 from captioning.evaluation.metrics import choose_metrics, score_captions
+from captioning.evaluation.perplexity import Loss, reference_loss
+from captioning.evaluation.several import add_samples
+from captioning.features.checked import check_for
+from captioning.features.store import FeatureStore
 from data_loader import CaptionDataset, UnreadableImageError
+from model import VisualFeatures
+from vocabulary import PAD_IDX, SPECIAL_WORDS, UNK_IDX
 
 
-def load_split(captioner: Captioner, data: str | Path, split: str) -> CaptionDataset:
-    """A split, prepared as the captioner was trained to see it, without chance."""
-    transform = transforms_of(captioner.experiment.transform)["eval"]
+def load_split(
+    captioner: Captioner, data: str | Path, split: str, features: str | Path = ""
+) -> CaptionDataset:
+    """A split, prepared as the captioner was trained to see it, without chance.
+
+    Args:
+        captioner (Captioner): the model.
+        data (str | Path): data-set folder.
+        split (str): which split.
+        features (str | Path): a feature store that takes the place of the pictures.
+
+    Raises:
+        FileNotFoundError, ValueError: no such split or store; a store of another encoder, or one
+            that lacks pictures.
+    """
     longest = captioner.experiment.vocabulary.max_length
-    return CaptionDataset(data, split, captioner.vocabulary, transform, max_length=longest)
+    store = FeatureStore(features) if features else None
+    arguments = (data, split, captioner.vocabulary, captioner.eval_transform(), longest)
+    dataset = CaptionDataset(*arguments, features=store)
+    if store is not None:
+        files = [dataset.folder / name for name in dataset.file_names]
+        for part in captioner.parts():
+            check_for(store, part.experiment, part.encoder, dataset.image_ids, files)
+    return dataset
 
 
-def caption_dataset(
+class Said(NamedTuple):
+    """What a captioner said of a batch of B pictures.
+
+    Args:
+        image_ids (list[int]): the pictures.
+        captions (list[Caption]): N = B * num_samples, image-major, best first.
+        lengths (list[int]): N; words with a probability, `<end>` included where there is one.
+        features (VisualFeatures): what the encoder saw.
+        reading (float): seconds of waiting for pictures.
+        captioning (float): seconds of encoder, search and writing the words down.
+    """
+
+    image_ids: list[int]
+    captions: list[Caption]
+    lengths: list[int]
+    features: VisualFeatures
+    reading: float
+    captioning: float
+
+
+def caption_batches(
     captioner: Captioner,
     dataset: CaptionDataset,
     config: GenerationConfig,
@@ -37,8 +89,8 @@ def caption_dataset(
     progress: bool = False,
     max_pictures: int = 0,
     part: tuple[int, int] = (0, 1),
-) -> dict[int, str]:
-    """The best caption of every picture of a split.
+) -> Iterator[Said]:
+    """Caption the pictures of a split, batch after batch.
 
     Args:
         captioner (Captioner): the model.
@@ -50,9 +102,6 @@ def caption_dataset(
         max_pictures (int): only the first so many; 0 takes all.
         part (tuple[int, int]): (k, n): every n-th picture from the k-th on, so that n processes
             caption each picture once.
-
-    Returns:
-        dict[int, str]: image id to caption.
 
     Raises:
         UnreadableImageError: a picture cannot be read; a score with pictures left out would not
@@ -66,17 +115,108 @@ def caption_dataset(
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),
     )
-    captions: dict[int, str] = {}
     with tqdm(total=len(chosen), desc="captioning", unit="picture", disable=not progress) as bar:
+        began = time.perf_counter()
         for batch in loader:
             if batch.skipped:
                 raise UnreadableImageError(batch.skipped[0])
+            read = time.perf_counter()
             inputs = visual_input(batch.to(captioner.device))
-            result, _ = captioner.generate(inputs, config)
-            best = captioner.to_captions(result)[:: config.num_samples]
-            captions.update(zip(batch.image_ids, (c.text for c in best), strict=True))
+            result, features = captioner.generate(inputs, config)
+            rows = (result.tokens.cpu(), result.logprobs.cpu(), result.scores.cpu())
+            captions = captioner.to_captions(Generation(*rows))
+            lengths = (rows[0] != PAD_IDX).sum(dim=1).tolist()
+            seconds = read - began, time.perf_counter() - read
+            yield Said(batch.image_ids, captions, lengths, features, *seconds)
             bar.update(len(batch))
+            began = time.perf_counter()
+
+
+def caption_dataset(
+    captioner: Captioner, dataset: CaptionDataset, config: GenerationConfig, **how: Any
+) -> dict[int, str]:
+    """The best caption of every picture of a split: image id to caption.
+
+    Args:
+        captioner, dataset, config, **how: see `caption_batches`.
+    """
+    captions: dict[int, str] = {}
+    for said in caption_batches(captioner, dataset, config, **how):
+        best = said.captions[:: config.num_samples]
+        captions.update(zip(said.image_ids, (one.text for one in best), strict=True))
     return captions
+
+
+@dataclass
+class Answers:
+    """What a captioner said of a whole split, and how long it took.
+
+    Args:
+        samples (dict): image id to its captions, best first: `caption`, `logprob` (natural log of
+            its probability) and `caption_perplexity` (exp of minus the mean `logprob` of a word).
+        loss (Loss): of the human captions, where it was asked for.
+        reading, captioning (list[float]): seconds of each batch, see `Said`.
+    """
+
+    samples: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    loss: Loss = field(default_factory=Loss)
+    reading: list[float] = field(default_factory=list)
+    captioning: list[float] = field(default_factory=list)
+
+    def add(self, said: Said) -> None:
+        """Note a batch."""
+        per_image = len(said.captions) // len(said.image_ids)
+        rows: list[dict[str, Any]] = [{"caption": one.text} for one in said.captions]
+        for row, one, length in zip(rows, said.captions, said.lengths, strict=True):
+            if length:  # a search may find fewer captions than were asked for: "" stands for none
+                row["logprob"] = one.logprob
+                row["caption_perplexity"] = Loss(-one.logprob, length).perplexity()
+        for place, image_id in enumerate(said.image_ids):
+            self.samples[image_id] = rows[place * per_image : (place + 1) * per_image]
+        self.reading.append(said.reading)
+        self.captioning.append(said.captioning)
+
+    def speed(self) -> dict[str, float]:
+        """Pictures a second, reading apart; of single pictures also the median time of one."""
+        speed = {"pictures_per_second": len(self.samples) / sum(self.captioning)}
+        if len(self.captioning) == len(self.samples):
+            speed["latency_ms"] = 1000 * statistics.median(self.captioning)
+        return speed
+
+    def settings(self) -> dict[str, Any]:
+        """What the numbers rest on: seconds, and the words behind the perplexity."""
+        seconds = {"reading": sum(self.reading), "captioning": sum(self.captioning)}
+        settings: dict[str, Any] = {"seconds": seconds}
+        if self.loss.words:
+            words = {"words": self.loss.words, "unknown_words": self.loss.unknown}
+            settings["perplexity"] = words | {"unknown_as": SPECIAL_WORDS[UNK_IDX]}
+        return settings
+
+
+def answer_split(
+    captioner: Captioner,
+    dataset: CaptionDataset,
+    config: GenerationConfig,
+    perplexity: bool = False,
+    **how: Any,
+) -> Answers:
+    """All captions of every picture of a split.
+
+    Args:
+        captioner, dataset, config, **how: see `caption_batches`.
+        perplexity (bool): measure the loss of the human captions too; every picture has some.
+    """
+    places = {image_id: place for place, image_id in enumerate(dataset.image_ids)}
+    longest = captioner.experiment.vocabulary.max_length
+    answers = Answers()
+    for said in caption_batches(captioner, dataset, config, **how):
+        answers.add(said)
+        if perplexity:
+            people = [dataset.texts[places[image_id]] for image_id in said.image_ids]
+            references = [[dataset.vocabulary.encode(t) for t in some] for some in people]
+            loss = reference_loss(captioner.decoder, said.features, references, longest)
+            answers.loss = answers.loss.plus(loss)
+    return answers
 
 
 def evaluate(
@@ -87,11 +227,15 @@ def evaluate(
     batch_size: int = 32,
     progress: bool = False,
     max_pictures: int = 0,
+    num_workers: int = 0,
+    perplexity: bool = True,
+    earlier: Mapping[str, Any] | None = None,
+    features: str | Path = "",
     **overrides: Any,
 ) -> dict[str, Any]:
     """Captions and scores of a split, in the shape every result of this project has.
 
-    On data with `scenes_SPLIT.json` the facts are checked too, with `instances_SPLIT.json` CHAIR.
+    A split without human captions gets what needs none.
 
     Args:
         captioner (Captioner): the model.
@@ -101,31 +245,77 @@ def evaluate(
         batch_size (int): pictures at once.
         progress (bool): show a bar on stderr.
         max_pictures (int): only the first so many; 0 takes all.
+        num_workers (int): processes that read pictures.
+        perplexity (bool): measure the perplexity of the human captions.
+        earlier (Mapping | None): a result that this one is to be compared with.
+        features (str | Path): a feature store in place of the pictures, see `load_split`.
         **overrides: settings of `GenerationConfig`, e.g. `beam_size=5`.
 
     Returns:
-        dict: `overall`, `per_image`, `settings`.
+        dict: `overall`: what `score_split` gives; `perplexity`; `vocabulary_size` and
+        `novel_captions` (different words, and the share of captions that are no training caption
+        of the data); `pictures_per_second`, and `latency_ms` with batches of one. `per_image`: what
+        `score_split` gives, `logprob` and `caption_perplexity` (see `Answers`). With several
+        captions a picture, `vocabulary_size` and `novel_captions` are about all of them, and what
+        `add_samples` gives joins. `settings`: how all this was made.
 
     Raises:
-        FileNotFoundError, ValueError: data, a setting or a metric; refused before any captioning.
-        UnreadableImageError: see `caption_dataset`.
+        FileNotFoundError, ValueError: data, a setting, a metric, or an earlier result of other
+            pictures; refused before any captioning.
+        UnreadableImageError: see `caption_batches`.
     """
-    for name, number, least in (("batch_size", batch_size, 1), ("max_pictures", max_pictures, 0)):
+    how = {"batch_size": batch_size, "num_workers": num_workers, "max_pictures": max_pictures}
+    for name, number in how.items():
+        least = 1 if name == "batch_size" else 0
         if number < least:
             raise ValueError(f"{name}: {number} received, {least} or more expected")
     config = captioner.generation_config(**overrides)
     choose_metrics(metrics)
-    dataset = load_split(captioner, data, split)
-    for file_name, texts in zip(dataset.file_names, dataset.texts, strict=True):
-        if not texts:
-            raise ValueError(f"{file_name}: no caption in split {split!r} to compare with")
-    captions = caption_dataset(
-        captioner, dataset, config, batch_size, progress=progress, max_pictures=max_pictures
-    )
-    result = score_split(dataset, captions, data, metrics)
-    result["settings"]["generation"] = dict(vars(config))
-    result["settings"]["split"] = split
+    dataset = load_split(captioner, data, split, features)
+    perplexity = _has_references(dataset) and perplexity
+    texts = zip(dataset.image_ids, dataset.texts, strict=True)
+    people = dict(itertools.islice(texts, max_pictures or None))
+    about = {"data": str(data), "split": split, "references_hash": references_hash(people)}
+    if earlier is not None:
+        known = {"num_images": len(people), "tokenizer": "ptb"}
+        check_settings(about | known, earlier["settings"])
+    training = training_captions(data)
+    answers = answer_split(captioner, dataset, config, perplexity, progress=progress, **how)
+    best = {image_id: some[0]["caption"] for image_id, some in answers.samples.items()}
+    result = score_split(dataset, best, data, metrics)
+    for entry in result["per_image"]:
+        entry |= answers.samples[entry["image_id"]][0]
+    if config.num_samples > 1:
+        add_samples(result, people, answers.samples)
+    result["overall"] |= _statistics(answers, training)
+    made = {"features": str(features), "generation": dict(vars(config)), **how}
+    where = {"device": str(captioner.device), "versions": captioner.to_dict()["versions"]}
+    result["settings"] |= about | made | answers.settings() | where
     return result
+
+
+def _has_references(dataset: CaptionDataset) -> bool:
+    """Whether there are human captions to compare with: for all pictures or for none.
+
+    Raises:
+        ValueError: some pictures have none; the first of them is named.
+    """
+    missing = [n for n, some in zip(dataset.file_names, dataset.texts, strict=True) if not some]
+    if 0 < len(missing) < len(dataset):
+        raise ValueError(f"{missing[0]}: no caption in split {dataset.split!r} to compare with")
+    return not missing
+
+
+def _statistics(answers: Answers, training: Sequence[str] | None) -> dict[str, float]:
+    """What `evaluate` says of all captions together, and of the time they took."""
+    overall: dict[str, float] = {}
+    if answers.loss.words:
+        overall["perplexity"] = answers.loss.perplexity()
+    said = [sample["caption"] for some in answers.samples.values() for sample in some]
+    overall["vocabulary_size"] = vocabulary_size(said)
+    if training:
+        overall["novel_captions"] = novel_share(said, training)
+    return overall | answers.speed()
 
 
 def score_split(
@@ -143,13 +333,18 @@ def score_split(
         metrics (Sequence[str] | None): metric flags; None takes those that need no Java.
 
     Returns:
-        dict: what `score_captions` gives, and in `overall` and `per_image` what `fluency` gives; in
-        `overall` also what `score_facts` and `chair` give, where the data has what they need.
+        dict: what `score_captions` gives (no metrics where the split has no human captions), and in
+        `overall` and `per_image` what `fluency` and `add_object_scores` give.
     """
     ids = [i for i in dataset.image_ids if i in captions]
     texts = dict(zip(dataset.image_ids, dataset.texts, strict=True))
     names = dict(zip(dataset.image_ids, dataset.file_names, strict=True))
-    result = score_captions({i: texts[i] for i in ids}, captions, metrics, file_names=names)
+    if any(texts.values()):
+        result = score_captions({i: texts[i] for i in ids}, captions, metrics, file_names=names)
+    else:
+        rows = [{"image_id": i, "file_name": names[i], "caption": captions[i]} for i in ids]
+        settings = {"metrics": [], "tokenizer": "ptb", "num_images": len(ids), "num_references": 0}
+        result = {"overall": {}, "per_image": rows, "settings": settings}
     checked = fluency({i: captions[i] for i in ids})
     result["overall"] |= checked["overall"]
     for entry, more in zip(result["per_image"], checked["per_image"], strict=True):
@@ -161,26 +356,34 @@ def score_split(
 def add_object_scores(
     result: dict[str, Any], captions: dict[int, str], folder: Path, split: str
 ) -> None:
-    """Add the facts (where there are scenes) and CHAIR (where there are instances) to a result."""
-    ids = [entry["image_id"] for entry in result["per_image"]]
-    scenes_path, instances_path = (
-        folder / f"scenes_{split}.json",
-        folder / f"instances_{split}.json",
-    )
+    """Add the facts (where there are scenes) and CHAIR (where there are instances) to a result.
+
+    Each picture gets `facts` and `object_f1`; `CHAIRi` and `hallucinated`, the words of its caption
+    that name what is not there.
+    """
+    rows = result["per_image"]
+    said = {entry["image_id"]: captions[entry["image_id"]] for entry in rows}
+    scenes_path = folder / f"scenes_{split}.json"
+    instances_path = folder / f"instances_{split}.json"
     if scenes_path.is_file():
         scenes = load_scenes(scenes_path)
-        _check_known(ids, scenes, scenes_path)
-        facts = score_facts({i: captions[i] for i in ids}, {i: scenes[i] for i in ids})
+        _check_known(said, scenes, scenes_path)
+        facts = score_facts(said, {i: scenes[i] for i in said})
         result["overall"] |= facts["overall"]
+        for entry, own in zip(rows, facts["per_image"], strict=True):
+            entry |= {key: own[key] for key in ("facts", "object_f1")}
     if instances_path.is_file():
         objects, categories = read_objects(instances_path)
-        _check_known(ids, objects, instances_path)
+        _check_known(said, objects, instances_path)
         words = ObjectWords(categories, category_words() if scenes_path.is_file() else None)
-        hallucination = chair({i: captions[i] for i in ids}, {i: objects[i] for i in ids}, words)
+        hallucination = chair(said, {i: objects[i] for i in said}, words)
         result["overall"] |= {k: hallucination["overall"][k] for k in ("CHAIRi", "CHAIRs")}
+        for entry, own in zip(rows, hallucination["per_image"], strict=True):
+            entry["CHAIRi"] = own["CHAIRi"]
+            entry["hallucinated"] = [label.partition(" (")[0] for label in own["hallucinated"]]
 
 
-def _check_known(ids: Sequence[int], known: Mapping[int, Any], path: Path) -> None:
+def _check_known(ids: Iterable[int], known: Mapping[int, Any], path: Path) -> None:
     missing = [image_id for image_id in ids if image_id not in known]
     if missing:
         raise ValueError(f"{path}: image {missing[0]!r} is not in it, but among the captions")

@@ -98,13 +98,16 @@ def format_table(result: dict[str, Any], columns: Sequence[str] = ()) -> str:
         columns (Sequence[str]): metrics to show, in this order; empty for all.
 
     Returns:
-        str: one line per metric with four decimals (unscaled), then one line saying what was
-            scored.
+        str: one line per metric with four decimals (unscaled; counts as they are), then one line
+            saying what was scored.
     """
     overall = result["overall"]
     names = list(columns) or list(overall)
     width = max(map(len, names))
-    lines = [f"{name:<{width}}  {overall[name]:8.4f}" for name in names]
+    lines = [
+        f"{name:<{width}}  {overall[name]:8{'d' if isinstance(overall[name], int) else '.4f'}}"
+        for name in names
+    ]
     settings = result["settings"]
     lines.append(
         f"{settings['num_images']} images, {settings['num_references']} references, "

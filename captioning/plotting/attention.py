@@ -43,10 +43,10 @@ def seen_frame(width: int, height: int, transform: TransformConfig) -> Frame:
         transform (TransformConfig): how the picture is prepared (`data_loader.eval_transform`).
 
     Returns:
-        Frame: the whole picture for "stretch", the middle square for "crop" (beyond 0..1 where the
-            crop is larger than the resized picture and its surroundings are black).
+        Frame: the whole picture for "stretch" and "native", the middle square for "crop" (beyond
+            0..1 where the crop is larger than the resized picture and its surroundings are black).
     """
-    if transform.fit == "stretch":
+    if transform.fit != "crop":
         return Frame()
     size = transform.image_size
     shorter = transform.resize_size or round(size * 256 / 224)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from captioning.evaluation.bleu import _SMALL, _TINY
+from captioning.evaluation.bleu import SMALL, TINY
 from captioning.evaluation.ngrams import MAX_ORDER
 from captioning.rewards.ngrams import (
     finished_tokens,
@@ -76,8 +76,8 @@ class BleuReward:
         matches = shares.sum(dim=2)  # (N,4)
         guesses = (ngrams != 0).sum(dim=2).to(dtype)  # (N,4)
         length = (tokens != PAD_IDX).sum(dim=1)  # (N,)
-        precision = ((matches + _TINY) / (guesses + _SMALL)).log().mean(dim=1).exp()
-        ratio = (length + _TINY) / (self._closest_length(length, rows) + _SMALL)
+        precision = ((matches + TINY) / (guesses + SMALL)).log().mean(dim=1).exp()
+        ratio = (length + TINY) / (self._closest_length(length, rows) + SMALL)
         penalty = torch.exp((1 - 1 / ratio).clamp(max=0))
         return (precision * penalty * has_words(tokens)).float()
 
