@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 
 from captioning.config import GenerationConfig
 from captioning.decoding.generation import Generation
-from captioning.decoding.scoring import length_factor
+from captioning.decoding.scoring import length_divisor
 from model import DecoderRNN, DecoderWithAttention, VisualFeatures
-from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX
+from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX, Vocabulary
 
 FEATURE_DIM, NUM_REGIONS = 5, 3
+WORDS = Vocabulary(["a", "dog", "on", "runs", *(f"word{i}" for i in range(8, 64))])
+BAD = {WORDS.index("a"), WORDS.index("on")}  # no caption ends with them: ids 4 and 6
+ALPHABET = (1, 2, 3, 4, 5, 6, 7)  # what a toy may say when words matter
 
 
 def make_config(method: str = "greedy", **changes) -> GenerationConfig:
@@ -67,6 +68,13 @@ class MarkovDecoder:
         return logits, {"image": state["image"], "words": words}
 
 
+def step_of_two(step, tokens, state):
+    """The step of a toy that writes two words at once (and tells of no attention)."""
+    logits, state = step(tokens, state)
+    state["words"].pop("attention_weights")
+    return logits, state
+
+
 def make_decoder(kind: str, seed: int = 0, vocab_size: int = 12):
     """A decoder with random weights, loud enough that its choices differ."""
     if kind == "markov":
@@ -100,19 +108,60 @@ def forced_logprobs(decoder, features, tokens: torch.Tensor) -> torch.Tensor:
     return torch.cat(columns, 1).masked_fill(tokens == PAD_IDX, 0.0)
 
 
+def may_follow(said: list[int], logprobs: dict[int, float], config) -> dict[int, float]:
+    """The rules of `constraints.py` for one row, in plain Python: what may be said next."""
+    start = [WORDS.index(word) for word in config.start_words.split()]
+    if len(said) < len(start):
+        return {start[len(said)]: logprobs[start[len(said)]]}
+    trigrams = {tuple(said[i : i + 3]) for i in range(len(said) - 2)}
+    allowed = {}
+    for word, logprob in logprobs.items():
+        if word in (PAD_IDX, START_IDX) or (word == UNK_IDX and config.suppress_unk):
+            continue
+        if config.no_repeat and said[-1:] == [word]:
+            continue
+        if config.block_trigrams and (*said[-2:], word) in trigrams:
+            continue
+        if word == END_IDX and len(said) < config.min_length:
+            continue
+        if config.remove_bad_endings:
+            if word == END_IDX and said and said[-1] in BAD:
+                continue
+            if len(said) + 1 == config.max_length and word in BAD:
+                continue
+        allowed[word] = logprob
+    return allowed or {END_IDX: logprobs[END_IDX]}
+
+
+@torch.no_grad()
+def next_logprobs(decoder, features, rows: list[list[int]]) -> list[dict[int, float]]:
+    """What the model would say after each beginning (all of one length); only what is possible."""
+    state = decoder.init_state(features, len(rows))
+    words = torch.tensor([[START_IDX, *row] for row in rows])
+    for column in words.split(1, dim=1):
+        logits, state = decoder.step(column, state)
+    found = logits[:, 0].log_softmax(-1).tolist()
+    return [{w: p for w, p in enumerate(row) if p > float("-inf")} for row in found]
+
+
+def divided(total: float, words: list[int], config) -> float:
+    return total / length_divisor(len(words), config)
+
+
 def every_caption(decoder, features, config) -> list[tuple[float, list[int]]]:
     """Score and words of all captions of one image, best first, by listing them."""
-    alphabet = [3, 4, 5] if not config.suppress_unk else [4, 5]
-    captions = []
+    done, growing = [], [(0.0, [])]
     for length in range(1, config.max_length + 1):
-        for words in itertools.product(alphabet, repeat=length - 1):
-            lasts = [END_IDX] + (alphabet if length == config.max_length else [])
-            captions += [[*words, last] for last in lasts]
-    rows = [row + [PAD_IDX] * (config.max_length - len(row)) for row in captions]
-    sums = forced_logprobs(decoder, features, torch.tensor(rows)).sum(1)
-    lengths = torch.tensor([len(row) for row in captions])
-    scores = sums / length_factor(lengths, config.length_penalty)
-    return sorted(zip(scores.tolist(), captions, strict=True), reverse=True)
+        rows = next_logprobs(decoder, features, [said for _, said in growing])
+        following = []
+        for (total, said), logprobs in zip(growing, rows, strict=True):
+            for word, logprob in may_follow(said, logprobs, config).items():
+                is_end = word == END_IDX or length == config.max_length
+                (done if is_end else following).append((total + logprob, [*said, word]))
+        growing = following
+        if not growing:
+            break
+    return sorted(((divided(total, said, config), said) for total, said in done), reverse=True)
 
 
 def words_of(generation: Generation, row: int) -> list[int]:
@@ -131,5 +180,5 @@ def assert_well_formed(generation: Generation, config) -> None:
     lengths = (generation.tokens != PAD_IDX).sum(1)
     assert generation.tokens.shape == generation.logprobs.shape
     assert generation.tokens.shape[1] == lengths.max() <= config.max_length
-    scores = generation.logprobs.sum(1) / length_factor(lengths, config.length_penalty)
+    scores = generation.logprobs.sum(1) / length_divisor(lengths, config)
     torch.testing.assert_close(generation.scores, scores, rtol=1e-5, atol=1e-5)

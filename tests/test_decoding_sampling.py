@@ -17,6 +17,7 @@ from decoding_toys import (
     make_decoder,
     make_features,
     pick,
+    step_of_two,
 )
 
 from captioning.decoding.generation import generate
@@ -189,9 +190,3 @@ def test_groups_of_words(max_length):
     assert decoder.num_steps == math.ceil(generation.tokens.shape[1] / 2)
     with pytest.raises(ValueError, match="group_size: 2 received"):
         generate(decoder, features, make_config(method="beam"))
-
-
-def step_of_two(step, tokens, state):
-    logits, state = step(tokens, state)
-    state["words"].pop("attention_weights")
-    return logits, state

@@ -23,6 +23,7 @@ def ready_data(data: str | Path = "data/picturebook", progress: bool = True) -> 
     if not (folder / "annotations").is_dir():
         raise FileNotFoundError(
             f"{folder}: no data set here; a folder with images/ and annotations/ (captions_train"
-            ".json and so on) expected, or data/picturebook, which is drawn on the spot"
+            ".json and so on) expected (`python -m captioning data --help`: how to make one), or "
+            "data/picturebook, which is drawn on the spot"
         )
     return folder
