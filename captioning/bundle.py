@@ -167,7 +167,7 @@ class Captioner:
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown setting, one of {sorted(known)} expected")
         config = replace(self.experiment.generation, **overrides)
-        check_config(config)
+        check_config(config, self.vocabulary)
         return config
 
     def eval_transform(self) -> v2.Transform:
@@ -197,7 +197,7 @@ class Captioner:
         """Captions as ids for prepared pictures (or features), and the features they came from."""
         self.train(False)
         features = self.look(images)
-        return generate(self.decoder, features, config), features
+        return generate(self.decoder, features, config, vocabulary=self.vocabulary), features
 
     def describe(self, pictures: Sequence[Image.Image], **overrides) -> list[list[Caption]]:
         """Captions of RGB pictures, `num_samples` of each, best first.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
 
-from captioning.bundle import Captioner, Images, transforms_of
+from captioning.bundle import Captioner, Images
 from model import State, VisualFeatures, teacher_force
 
 
@@ -165,7 +165,7 @@ class Ensemble(Captioner):
     def eval_transform(self) -> v2.Transform:
         """Picture -> tensor: the members' own, or, where they differ, the picture as it is."""
         if self.sees_alike:
-            return transforms_of(self.experiment.transform)["eval"]
+            return super().eval_transform()
         return v2.PILToTensor()  # `look` prepares it for each of them
 
     def prepare(self, pictures: Sequence[Image.Image]) -> EnsembleInput:

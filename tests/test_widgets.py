@@ -22,22 +22,30 @@ def test_rows_hold_name_value_limits_and_meaning():
     assert [row[:3] for row in rows] == [
         ("beam_size", "5", "1 to 1,000"),
         ("suppress_unk", "yes", "yes, no"),
-        ("method", "beam", "greedy, sample, beam"),
+        ("method", "beam", "greedy, sample, beam, diverse_beam"),
         ("seed", "none", "0 or more"),
     ]
-    assert rows[0][3] == "captions kept open at each word (beam)"
+    assert rows[0][3] == "captions kept open at each word (beam; of all groups)"
 
 
 def test_all_settings_by_default():
     assert [row[0] for row in config_rows(GenerationConfig())] == [
         "method",
         "beam_size",
+        "num_beam_groups",
+        "diversity_penalty",
         "num_samples",
         "temperature",
         "top_k",
         "top_p",
+        "length_normalization",
         "length_penalty",
+        "min_length",
         "max_length",
+        "start_words",
+        "no_repeat",
+        "block_trigrams",
+        "remove_bad_endings",
         "seed",
         "suppress_unk",
     ]

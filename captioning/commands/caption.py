@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 
 from jsonargparse import ArgumentParser, Namespace
@@ -19,7 +20,12 @@ from captioning.commands.flags import (
 def parser() -> ArgumentParser:
     """Flags of `caption`."""
     flags = new_parser("Caption pictures: files, folders, globs. Needs no data set.")
-    flags.add_argument("--model", type=str, required=True, help="model bundle")
+    flags.add_argument(
+        "--model", type=str, required=True, help="model bundle; A,B (no space): an ensemble of both"
+    )
+    flags.add_argument(
+        "--model_weights", type=str, default="", help="weights of an ensemble, e.g. 0.7,0.3"
+    )
     flags.add_argument("paths", type=str, nargs="+", help="pictures, folders or globs")
     flags.add_argument("--batch_size", type=int, default=8, help="pictures at once")
     flags.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
@@ -30,12 +36,15 @@ def parser() -> ArgumentParser:
 
 def run(arguments: Namespace) -> int:
     """Print a line for each caption; an unreadable file costs the exit code, not the rest."""
-    from captioning.bundle import Captioner
+    from captioning.ensemble import load_captioner, parse_models
     from captioning.picture_files import caption_files, find_pictures
     from data_loader import UnreadableImageError
 
     check_at_least(arguments, batch_size=1)
-    captioner = Captioner.load(arguments.model, arguments.device)
+    models = ([arguments.model], arguments.model_weights)
+    with wrong_usage():
+        parse_models(*models)
+    captioner = load_captioner(*models, arguments.device)
     failed = False
     overrides = generation_of(arguments)
     with wrong_usage():
@@ -47,6 +56,8 @@ def run(arguments: Namespace) -> int:
             print(f"error: {outcome}", file=sys.stderr)
             continue
         for caption in outcome:
+            if caption.score == -math.inf:  # there are not as many captions as were asked for
+                continue
             row = {"file": str(path), "caption": caption.text, "logprob": round(caption.logprob, 4)}
             line = (
                 json.dumps(row, ensure_ascii=False)

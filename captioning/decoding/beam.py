@@ -1,108 +1,63 @@
 """Beam search, batched over images: keep the K best beginnings of a caption instead of one.
 
-The search is a tree. Every step adds one column of nodes; a node knows its word and the node
-before it (its parent). Nothing is copied while the tree grows: finished captions are remembered as
-(score, step, slot) and their words are read off at the end by walking from there back to the root.
-
 Each image owns K slots, and for K > 1 one more slot that follows the greedy caption. That caption
 is therefore always a candidate, and no beam ends up with a lower score than greedy search. Without
 it a beam can: the greedy beginning may be pushed out of the beam by K beginnings that look better
 and end worse.
 
+*Diverse* beam search divides the K slots into groups, each a beam of its own. At every step the
+groups choose one after the other, and a word loses `diversity_penalty` for each beam of an earlier
+group of this image that has just chosen it (Hamming diversity; `<end>` is a word like the others,
+start words cost nothing). A group ranks its beams by sums that carry every penalty they paid; the
+scores reported carry none. Its first group pays nothing: it is a beam search without the further
+slot. With one group it is beam search.
+
 Source: Y. Wu et al., "Google's Neural Machine Translation System", 2016, arXiv:1609.08144 (length
-normalisation).
+normalisation); A. Vijayakumar et al., "Diverse Beam Search", AAAI 2018, arXiv:1610.02424 (groups).
 
 Departures: a finished caption leaves its slot to an open one at the next step (so a beam of one
 *is* greedy search); the search of an image ends when it is proven that no open slot can win, not
-by a pruning heuristic.
+by a pruning heuristic; what is returned of several groups is sorted by score.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from captioning.decoding.constraints import Constraints
 from captioning.decoding.scoring import (
+    NEVER,
     Decoder,
+    Found,
     State,
     best_words,
-    forbidden_words,
-    length_factor,
-    word_logprobs,
+    is_check,
+    length_divisor,
+    read_words,
 )
+from captioning.decoding.tree import Column, Finished, trace_entry, walk_back
 from vocabulary import END_IDX, PAD_IDX, START_IDX
 
 if TYPE_CHECKING:
     from captioning.config import GenerationConfig
     from model import VisualFeatures
 
-NEVER = float("-inf")  # the running score of a slot that is not open
-
-
-@dataclass
-class Column:
-    """The nodes one step adds to the tree: slots 0..K-1 are the beam, the last is the greedy one.
-
-    Args:
-        parents (Tensor): slot in the column before, (B,R).
-        words (Tensor): word ids, (B,R).
-        logprobs (Tensor): log-probability of the word, (B,R).
-        attention_weights (Tensor | None): where the *parents* looked to choose the word, (B,R,P),
-            by parent slot.
-    """
-
-    parents: Tensor
-    words: Tensor
-    logprobs: Tensor
-    attention_weights: Tensor | None
-
-    def spread(self, images: Tensor, num_images: int) -> Column:
-        """The column of all B images, from that of the images still searched; the rest is zero."""
-        values = (self.parents, self.words, self.logprobs, self.attention_weights)
-        return Column(
-            *(
-                v if v is None else v.new_zeros(num_images, *v.shape[1:]).index_copy(0, images, v)
-                for v in values
-            )
-        )
-
-
-class Finished:
-    """The best finished captions of every image: their scores and where in the tree they end."""
-
-    def __init__(self, num_images: int, size: int, device: torch.device) -> None:
-        self.scores = torch.full((num_images, size), NEVER, device=device)
-        self.steps = torch.full((num_images, size), -1, device=device)
-        self.slots = torch.zeros((num_images, size), dtype=torch.long, device=device)
-
-    def add(self, scores: Tensor, step: int, first_slot: int = 0) -> None:
-        """Let the captions that end at `step` compete for a place.
-
-        Args:
-            scores (Tensor): of the slots from `first_slot` on, -inf where none ends, (B, slots).
-            step (int): their last column of the tree.
-            first_slot (int): slot of the first score.
-        """
-        slots = torch.arange(scores.shape[1], device=scores.device) + first_slot
-        steps = torch.where(scores > NEVER, step, -1)
-        candidates = torch.cat([self.scores, scores], dim=1)
-        self.scores, kept = candidates.topk(self.scores.shape[1], dim=1)
-        self.steps = torch.cat([self.steps, steps], dim=1).gather(1, kept)
-        self.slots = torch.cat([self.slots, slots.expand_as(scores)], dim=1).gather(1, kept)
-
 
 def beam_search(
     decoder: Decoder,
     features: VisualFeatures,
     config: GenerationConfig,
+    constraints: Constraints,
     trace: list[dict[str, Tensor]] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+) -> Found:
     """The best `config.num_samples` of the captions that a beam of `config.beam_size` finds.
 
     Args:
+        constraints (Constraints): what may be said next.
         trace (list | None): receives the tree, one dict per step (see `trace_entry`).
 
     Returns:
@@ -116,91 +71,155 @@ def beam_search(
     """
     if decoder.group_size != 1:
         raise ValueError(f"group_size: {decoder.group_size} received, beam search expects 1")
-    num_images, device = features.regions.shape[0], features.regions.device
-    beam_size = config.beam_size
-    num_slots = beam_size if beam_size == 1 else beam_size + 1  # R: a beam of one is greedy already
-    forbidden = forbidden_words(config.suppress_unk)
-
-    state = decoder.init_state(features, num_slots)
-    words = torch.full((num_images, num_slots), START_IDX, device=device)
-    running = torch.full((num_images, num_slots), NEVER, device=device)
-    running[:, 0] = running[:, -1] = 0.0  # all are equal at the root: open one, and the greedy one
-    found = Finished(num_images, config.num_samples, device)
-    greedy = Finished(num_images, 1, device)
+    num_images, device = len(features), features.regions.device
+    groups = slot_groups(config)
+    state = decoder.init_state(features, groups[-1].stop)
+    words = torch.full((num_images, groups[-1].stop), START_IDX, device=device)  # (B,R)
+    running = open_roots(num_images, groups, device)
+    found, greedy = places(num_images, config, device)
     images = torch.arange(num_images, device=device)  # the images still searched, (A,)
+    said = words.view(-1, 1)[:, :0]  # (A*R,t), kept only where a constraint wants to know
     tree: list[Column] = []
 
     for step in range(config.max_length):
-        logits, state = decoder.step(words.view(-1, 1), state)  # (A*R,1,V)
+        is_checked, forbidden = is_check(step, device), constraints.forbidden
+        logprobs, state = read_words(decoder, words.view(-1, 1), state, forbidden, is_checked)
         if step == 0:
-            check_width(beam_size, logits.shape[-1] - len(forbidden))
-        logprobs = word_logprobs(logits[:, 0], forbidden)  # (A*R,V)
-        column, sums = grow(logprobs, running[images], beam_size, state)
+            check_width(config, logprobs.shape[-1] - len(forbidden))
+        logprobs = logprobs[:, 0]  # (A*R,V)
+        if constraints.is_active:
+            logprobs = constraints.apply(logprobs, said)
+        penalty = penalty_at(step, config, constraints)
+        column, sums = grow(logprobs, running[images], groups, penalty, state)
         column = column.spread(images, num_images)  # (B,R), so that the tree has one shape
         running = torch.full_like(running, NEVER).index_copy(0, images, sums)
         tree.append(column)
         if trace is not None:
-            trace.append(trace_entry(column, running, beam_size))
+            trace.append(trace_entry(column, running, config.beam_size))
 
         running = collect(column.words, running, step, found, greedy, config)
         running = close_decided(running, found, config)
-        is_open = (running > NEVER).any(dim=1)  # (B,)
-        if not is_open.any():
-            break
-        state = reorder(state, column.parents[images], is_open[images])
-        images = is_open.nonzero().squeeze(1)
+        kept = torch.arange(len(images), device=device)
+        if is_checked:
+            kept = (running[images] > NEVER).any(dim=1).nonzero().squeeze(1)
+            if not len(kept):
+                break
+        state, rows = follow(state, column.parents[images], kept)
+        images = images[kept]
         words = column.words[images]
+        if constraints.is_active:
+            said = torch.cat([said[rows], words.view(-1, 1)], dim=1)
 
-    return best_captions(found, greedy, tree)
+    return best_captions(found, greedy, tree, config)
 
 
-def check_width(beam_size: int, num_words: int) -> None:
+def number_of_groups(config: GenerationConfig) -> int:
+    """Groups of beams that avoid each other's words: one but for diverse beam search."""
+    return config.num_beam_groups if config.method == "diverse_beam" else 1
+
+
+def slot_groups(config: GenerationConfig) -> list[slice]:
+    """The slots of each group of beams; with one group also the slot of the greedy caption.
+
+    A beam of one is greedy already.
+    """
+    width = config.beam_size // number_of_groups(config)
+    groups = [slice(first, first + width) for first in range(0, config.beam_size, width)]
+    if len(groups) > 1 or width == 1:
+        return groups
+    return [*groups, slice(width, width + 1)]
+
+
+def penalty_at(step: int, config: GenerationConfig, constraints: Constraints) -> float:
+    """What the words of earlier groups cost at a step; nothing where all must say the same."""
+    is_free = number_of_groups(config) == 1 or step < len(constraints.start)
+    return 0.0 if is_free else config.diversity_penalty
+
+
+def open_roots(num_images: int, groups: list[slice], device: torch.device) -> Tensor:
+    """What slots are ranked by before the first word, (B,R): all are equal, one a group is open."""
+    running = torch.full((num_images, groups[-1].stop), NEVER, device=device)
+    for group in groups:
+        running[:, group.start] = 0.0
+    return running
+
+
+def places(
+    num_images: int, config: GenerationConfig, device: torch.device
+) -> tuple[Finished, Finished]:
+    """Where the finished captions of each group will stand, and the greedy one of each image."""
+    num_groups = number_of_groups(config)
+    kept = math.ceil(config.num_samples / num_groups)  # from each group
+    return Finished(num_images * num_groups, kept, device), Finished(num_images, 1, device)
+
+
+def check_width(config: GenerationConfig, num_words: int) -> None:
     """Refuse a beam that the first step cannot fill.
 
     Raises:
         ValueError: `beam_size` exceeds the number of words that may be chosen.
     """
-    if beam_size > num_words:
+    most = num_words * number_of_groups(config)
+    if config.beam_size > most:
         raise ValueError(
-            f"beam_size: {beam_size} received, 1 to {num_words} expected (the words to choose from)"
+            f"beam_size: {config.beam_size} received, 1 to {most} expected (the words to choose "
+            "from)"
         )
 
 
-def grow(logprobs: Tensor, running: Tensor, beam_size: int, state: State) -> tuple[Column, Tensor]:
-    """Choose the next column of the tree: the K best continuations of the beam, and the greedy one.
+def grow(
+    logprobs: Tensor, running: Tensor, groups: list[slice], penalty: float, state: State
+) -> tuple[Column, Tensor]:
+    """Choose the next column of the tree: the best continuations of every group.
 
     Args:
-        logprobs (Tensor): masked log-probabilities, (B*R,V).
-        running (Tensor): sum of log-probabilities of every slot, -inf where closed, (B,R).
-        beam_size (int): K.
+        logprobs (Tensor): masked log-probabilities, (A*R,V).
+        running (Tensor): what every slot is ranked by, -inf where closed, (A,R).
+        groups (list[slice]): which slots belong together.
+        penalty (float): what a word costs for each beam of an earlier group that chose it.
         state (State): the decoder's, read for its attention weights.
 
     Returns:
-        tuple[Column, Tensor]: the column, and the running sums of its nodes (B,R).
+        tuple[Column, Tensor]: the column, and what its nodes are ranked by (A,R).
     """
     num_images, num_slots = running.shape
-    # The K best of K*V continuations are among the K best words of each slot: one topk over all
-    # words, then a tiny one over K*K.
-    values, choices = best_words(logprobs, beam_size)  # (B*R,K)
-    values = values.view(num_images, num_slots, beam_size)
-    choices = choices.view(num_images, num_slots, beam_size)
-
-    sums = running[:, :beam_size, None] + values[:, :beam_size]  # (B,K,K)
-    sums, best = sums.flatten(1).topk(beam_size, dim=1)  # (B,K); an index counts slot * K + rank
-    parents = best // beam_size
-    words = choices[:, :beam_size].flatten(1).gather(1, best)
-    chosen = values[:, :beam_size].flatten(1).gather(1, best)
-
-    if num_slots > beam_size:  # the last slot continues itself with its own best word
-        parents = torch.cat([parents, torch.full_like(parents[:, :1], beam_size)], dim=1)
-        words = torch.cat([words, choices[:, beam_size:, 0]], dim=1)
-        chosen = torch.cat([chosen, values[:, beam_size:, 0]], dim=1)
-        sums = torch.cat([sums, running[:, beam_size:] + values[:, beam_size:, 0]], dim=1)
-
+    by_image = logprobs.view(num_images, num_slots, -1)  # (A,R,V)
+    costs = None  # (A,V), once a group has chosen
+    chosen: list[tuple[Tensor, Tensor, Tensor]] = []
+    for slots in groups:
+        parents, words, sums = best_continuations(by_image[:, slots], running[:, slots], costs)
+        chosen.append((parents + slots.start, words, sums))
+        if penalty:
+            costs = torch.zeros_like(by_image[:, 0]) if costs is None else costs
+            costs = costs.scatter_add(1, words, penalty * (sums > NEVER))
+    parents, words, sums = (torch.cat(parts, dim=1) for parts in zip(*chosen, strict=True))
+    own = by_image.flatten(1).gather(1, parents * by_image.shape[2] + words)  # (A,R)
     weights = state["words"].get("attention_weights")
     if weights is not None:
-        weights = weights.view(num_images, num_slots, -1)  # (B,R,P)
-    return Column(parents, words, chosen, weights), sums
+        weights = weights.view(num_images, num_slots, -1)  # (A,R,P)
+    return Column(parents, words, own, weights), sums
+
+
+def best_continuations(
+    logprobs: Tensor, running: Tensor, costs: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The W best continuations of a beam of W.
+
+    They are among the W best words of each slot: one topk over all words, then a tiny one over W*W.
+
+    Args:
+        logprobs (Tensor): (A,W,V).
+        running (Tensor): (A,W).
+        costs (Tensor | None): taken off each word, (A,V).
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: parents, words and sums, (A,W) each, best first.
+    """
+    width = running.shape[1]
+    ranked = logprobs if costs is None else logprobs - costs[:, None]
+    values, choices = best_words(ranked, width)  # (A,W,W)
+    sums, best = (running[..., None] + values).flatten(1).topk(width, dim=1)  # slot * W + rank
+    return best // width, choices.flatten(1).gather(1, best), sums
 
 
 def collect(
@@ -211,119 +230,96 @@ def collect(
     greedy: Finished,
     config: GenerationConfig,
 ) -> Tensor:
-    """Score the captions that end at this step, remember the best, and close their slots.
+    """Rank the captions that end at this step, remember the best, and close their slots.
 
     At the greatest length every caption ends, with or without `<end>`.
 
     Returns:
-        Tensor: running sums, -inf in closed slots, (B,R).
+        Tensor: what the slots are ranked by, -inf where closed, (B,R).
     """
     is_end = (words == END_IDX) | (step + 1 == config.max_length)  # (B,R)
-    scores = running / length_factor(step + 1, config.length_penalty)
+    scores = running / length_divisor(step + 1, config)
     scores = scores.masked_fill(~is_end, NEVER)
-    found.add(scores[:, : config.beam_size], step)
-    greedy.add(scores[:, config.beam_size :], step, first_slot=config.beam_size)
+    slots = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+    size, width = config.beam_size, config.beam_size // number_of_groups(config)
+    found.add(scores[:, :size].reshape(-1, width), slots[:, :size].reshape(-1, width), step)
+    greedy.add(scores[:, size:], slots[:, size:], step)
     return running.masked_fill(is_end, NEVER)
 
 
 def close_decided(running: Tensor, found: Finished, config: GenerationConfig) -> Tensor:
     """Close all slots of the images where no open caption can still be returned.
 
-    Every further word adds a log-probability of at most zero, so the sum never rises. The sum is
-    negative and is divided by a factor that grows with the length, so the score of a given sum is
-    highest at the greatest length. Hence no caption that begins with an open slot scores above
-    running / length_factor(max_length). Once the worst of the captions to be returned reaches the
-    highest of these bounds, the image is decided, and it leaves the batch.
+    What a slot is ranked by never rises: every further word adds a log-probability of at most zero
+    and a penalty takes something off; constraints only remove words. It is at most zero, and the
+    divisor never falls as the length grows, so the score of a given sum is highest at the greatest
+    length. Hence no caption that begins with an open slot scores above running / divisor of
+    `max_length`, whatever `min_length` or other settings say of its ending. Once in every group the
+    worst of the captions to be kept reaches the highest of these bounds, the image is decided, and
+    it leaves the batch. (A group that is decided before the others goes on until then: what it
+    chooses is what later groups pay for.)
 
     Returns:
-        Tensor: running sums, -inf in closed slots, (B,R).
+        Tensor: what the slots are ranked by, -inf where closed, (B,R).
     """
-    bounds = running / length_factor(config.max_length, config.length_penalty)  # (B,R)
-    is_decided = found.scores[:, -1] >= bounds.amax(dim=1)  # (B,)
-    return running.masked_fill(is_decided[:, None], NEVER)
+    num_images = len(running)
+    bounds = running / length_divisor(config.max_length, config)  # (B,R)
+    bounds = bounds.view(num_images, number_of_groups(config), -1).amax(dim=2)
+    is_decided = found.scores[:, -1].view(num_images, -1) >= bounds  # (B,groups)
+    return running.masked_fill(is_decided.all(dim=1, keepdim=True), NEVER)
 
 
-def reorder(state: State, parents: Tensor, is_open: Tensor) -> State:
-    """The state in which every slot continues its parent, and only the open images remain.
+def follow(state: State, parents: Tensor, kept: Tensor) -> tuple[State, Tensor]:
+    """The state in which every slot continues its parent, and only some images remain.
 
     Args:
         parents (Tensor): parent slots of the images in the state, (A,R).
-        is_open (Tensor): which of these images go on, (A,).
+        kept (Tensor): places of the images that go on, ascending.
+
+    Returns:
+        tuple[State, Tensor]: the state, and the rows of the old one that it is made of.
     """
-    num_slots = parents.shape[1]
-    open_images = is_open.nonzero().squeeze(1)
-    rows = (open_images[:, None] * num_slots + parents[is_open]).flatten()
+    num_images, num_slots = parents.shape
+    rows = (kept[:, None] * num_slots + parents[kept]).flatten()
     words = {name: tensor.index_select(0, rows) for name, tensor in state["words"].items()}
     image = state["image"]  # the same for all slots: it changes only when images leave
-    if len(open_images) < len(is_open):
-        image = {name: tensor.index_select(0, open_images) for name, tensor in image.items()}
-    return {"image": image, "words": words}
+    if len(kept) < num_images:
+        image = {name: tensor.index_select(0, kept) for name, tensor in image.items()}
+    return {"image": image, "words": words}, rows
 
 
 def best_captions(
-    found: Finished, greedy: Finished, tree: list[Column]
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    found: Finished, greedy: Finished, tree: list[Column], config: GenerationConfig
+) -> Found:
     """Read the captions off the tree, let the greedy one compete, and keep the best.
+
+    What several groups found counts once as long as there is anything else to return.
 
     Returns:
         tuple: as `beam_search` returns.
     """
-    num_samples = found.scores.shape[1]
-    scores = torch.cat([found.scores, greedy.scores], dim=1)  # (B,n+1)
-    steps = torch.cat([found.steps, greedy.steps], dim=1)
-    slots = torch.cat([found.slots, greedy.slots], dim=1)
+    num_images = len(greedy.scores)
+    steps = torch.cat([found.steps.view(num_images, -1), greedy.steps], dim=1)  # (B,C)
+    slots = torch.cat([found.slots.view(num_images, -1), greedy.slots], dim=1)
+    tokens, logprobs, weights = walk_back(tree, steps, slots)  # (B,C,T)
+    scores = logprobs.sum(dim=-1) / length_divisor((steps + 1).clamp(min=1), config)
 
-    tokens, _, _ = walk_back(tree, steps, slots)  # (B,n+1,T)
-    is_known = (tokens[:, :-1] == tokens[:, -1:]).all(dim=-1).any(dim=1)  # the beam found it too
-    scores[:, -1] = scores[:, -1].masked_fill(is_known, NEVER)
-    steps = torch.where(scores > NEVER, steps, -1)
+    is_repeat = (tokens[:, :, None] == tokens[:, None]).all(dim=-1).tril(-1).any(dim=-1)  # (B,C)
+    is_none = steps < 0
+    is_none[:, -1] |= is_repeat[:, -1]  # the beam found the greedy caption too
+    scores = scores.masked_fill(is_none, NEVER)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    tier = is_none.int() * 2 + is_repeat  # first the new ones, then repeats, then none
+    order = order.gather(1, tier.gather(1, order).argsort(dim=1, stable=True))
+    kept = order[:, : config.num_samples]  # (B,n)
+    scores, order = scores.gather(1, kept).sort(dim=1, descending=True, stable=True)
+    kept = kept.gather(1, order)
 
-    scores, kept = scores.topk(num_samples, dim=1)  # (B,n)
-    tokens, logprobs, weights = walk_back(tree, steps.gather(1, kept), slots.gather(1, kept))
-    tokens, logprobs = tokens.flatten(0, 1), logprobs.flatten(0, 1)  # (N,T)
+    is_none = is_none.gather(1, kept)[..., None]  # (B,n,1)
+    tokens = tokens.take_along_dim(kept[..., None], 1).masked_fill(is_none, PAD_IDX).flatten(0, 1)
+    logprobs = logprobs.take_along_dim(kept[..., None], 1).masked_fill(is_none, 0.0).flatten(0, 1)
     width = max(1, int((tokens != PAD_IDX).sum(dim=1).max()))
-    weights = None if weights is None else weights.flatten(0, 1)[:, :width]
+    if weights is not None:
+        weights = weights.take_along_dim(kept[..., None, None], 1)
+        weights = weights.masked_fill(is_none[..., None], 0.0).flatten(0, 1)[:, :width]
     return tokens[:, :width], logprobs[:, :width], scores.flatten(), weights
-
-
-def walk_back(
-    tree: list[Column], steps: Tensor, slots: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The words on the way from the root to given nodes.
-
-    Args:
-        steps (Tensor): column of the last word, -1 for no caption, (B,n).
-        slots (Tensor): slot of the last word, (B,n).
-
-    Returns:
-        tuple: tokens (B,n,T) with `<pad>` after the last word, logprobs (B,n,T), weights
-            (B,n,T,P) or None.
-    """
-    tokens, logprobs, weights = [], [], []
-    for step in reversed(range(len(tree))):
-        column = tree[step]
-        is_inside = steps >= step  # (B,n)
-        tokens.append(column.words.gather(1, slots).masked_fill(~is_inside, PAD_IDX))
-        logprobs.append(column.logprobs.gather(1, slots).masked_fill(~is_inside, 0.0))
-        parents = column.parents.gather(1, slots)
-        if column.attention_weights is not None:
-            index = parents[..., None].expand(-1, -1, column.attention_weights.shape[-1])
-            looked = column.attention_weights.gather(1, index)  # (B,n,P)
-            weights.append(looked.masked_fill(~is_inside[..., None], 0.0))
-        slots = torch.where(is_inside, parents, slots)
-    stacked_weights = torch.stack(weights[::-1], dim=2) if weights else None
-    return torch.stack(tokens[::-1], dim=2), torch.stack(logprobs[::-1], dim=2), stacked_weights
-
-
-def trace_entry(column: Column, running: Tensor, beam_size: int) -> dict[str, Tensor]:
-    """What a picture of the tree needs of one step, (B,K) each, on the CPU.
-
-    "tokens" are the words of the new nodes, "parents" the slots they continue in the step before,
-    "scores" the sums of log-probabilities from the root, -inf where a slot is closed. A node whose
-    word is `<end>` is a leaf.
-    """
-    return {
-        "parents": column.parents[:, :beam_size].cpu(),
-        "tokens": column.words[:, :beam_size].cpu(),
-        "scores": running[:, :beam_size].cpu(),
-    }

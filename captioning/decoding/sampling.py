@@ -10,18 +10,21 @@ second copy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from captioning.decoding.constraints import Constraints, constraints_of
 from captioning.decoding.scoring import (
     Decoder,
+    Found,
     best_words,
-    forbidden_words,
-    length_factor,
-    word_logprobs,
+    is_check,
+    length_divisor,
+    read_words,
 )
 from vocabulary import END_IDX, PAD_IDX, START_IDX
 
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def greedy_search(
-    decoder: Decoder, features: VisualFeatures, config: GenerationConfig
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    decoder: Decoder, features: VisualFeatures, config: GenerationConfig, constraints: Constraints
+) -> Found:
     """The most probable word at every step, one caption per image.
 
     Returns:
@@ -40,14 +43,14 @@ def greedy_search(
     """
 
     def choose(logprobs: Tensor) -> Tensor:
-        return best_words(logprobs, 1)[1].squeeze(-1)  # (N,G)
+        return best_words(logprobs, 1)[1].squeeze(-1)  # (N,)
 
-    return extend_rows(decoder, features, config, choose, rows_per_image=1)
+    return extend_rows(decoder, features, config, constraints, choose, rows_per_image=1)
 
 
 def sample(
-    decoder: Decoder, features: VisualFeatures, config: GenerationConfig
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    decoder: Decoder, features: VisualFeatures, config: GenerationConfig, constraints: Constraints
+) -> Found:
     """`config.num_samples` captions per image, drawn independently; the image is encoded once.
 
     Draws are independent, so two may be equal. They are returned best first within an image.
@@ -63,7 +66,7 @@ def sample(
         return draw_words(logprobs, config.temperature, config.top_k, config.top_p, generator)
 
     rows_per_image = config.num_samples
-    drawn = extend_rows(decoder, features, config, choose, rows_per_image)
+    drawn = extend_rows(decoder, features, config, constraints, choose, rows_per_image)
     if rows_per_image == 1:
         return drawn
     scores = drawn[2].view(-1, rows_per_image)  # (B,S)
@@ -121,22 +124,22 @@ def sample_from_uniform(
     Args:
         decoder (Decoder): used as it is (see `generate`).
         features (VisualFeatures): of B images.
-        config (GenerationConfig): temperature, max_length, suppress_unk are used.
+        config (GenerationConfig): temperature, max_length, suppress_unk are used, and constraints
+            that need no vocabulary (training asks for none: its policy knows of none).
         uniform (Tensor): (N,max_length) in 0..1, N = B * samples, image-major.
 
     Returns:
         tuple[Tensor, Tensor]: tokens (N,T) and their log-probabilities at temperature 1 (N,T), as
             in `Generation`, in the order of the rows.
     """
-    size = decoder.group_size
-    padded = torch.nn.functional.pad(uniform, (0, -uniform.shape[1] % size))
-    groups = iter(padded.split(size, dim=1))  # (N,G) each
+    columns = iter(uniform.unbind(dim=1))  # (N,) each
 
     def choose(logprobs: Tensor) -> Tensor:
-        return invert_distribution(logprobs, next(groups), config.temperature)
+        return invert_distribution(logprobs, next(columns), config.temperature)
 
-    rows_per_image = len(uniform) // features.regions.shape[0]
-    return extend_rows(decoder, features, config, choose, rows_per_image)[:2]
+    rows_per_image = len(uniform) // len(features)
+    constraints = constraints_of(config)
+    return extend_rows(decoder, features, config, constraints, choose, rows_per_image)[:2]
 
 
 def invert_distribution(logprobs: Tensor, uniform: Tensor, temperature: float = 1.0) -> Tensor:
@@ -166,43 +169,63 @@ def extend_rows(
     decoder: Decoder,
     features: VisualFeatures,
     config: GenerationConfig,
+    constraints: Constraints,
     choose: Callable[[Tensor], Tensor],
     rows_per_image: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+) -> Found:
     """Extend every row with `choose` until it has said `<end>` or has `config.max_length` words.
 
     Args:
-        choose (Callable[[Tensor], Tensor]): word ids (N,G) from masked log-probabilities (N,G,V).
+        constraints (Constraints): what may be said next.
+        choose (Callable[[Tensor], Tensor]): word ids (N,) from masked log-probabilities (N,V).
         rows_per_image (int): captions per image; N = B * rows_per_image, image-major.
 
     Returns:
         tuple: tokens (N,T), logprobs (N,T), scores (N,), attention_weights (N,T,P) or None, T the
             length of the longest caption.
     """
-    forbidden = forbidden_words(config.suppress_unk)
+    device, size = features.regions.device, decoder.group_size
+    num_rows = len(features) * rows_per_image
     state = decoder.init_state(features, rows_per_image)
-    num_rows = features.regions.shape[0] * rows_per_image
-    words = features.regions.new_full((num_rows, decoder.group_size), START_IDX, dtype=torch.long)
-    is_open = torch.ones(num_rows, dtype=torch.bool, device=words.device)
+    words = torch.full((num_rows, size), START_IDX, device=device)
+    is_open = torch.ones(num_rows, dtype=torch.bool, device=device)
+    said = words[:, :0]  # (N,t), kept only where a constraint wants to know
     tokens, logprobs, weights = [], [], []  # one column (N,) or (N,P) per word
 
-    while len(tokens) < config.max_length and is_open.any():
-        logits, state = decoder.step(words, state)
-        step_logprobs = word_logprobs(logits, forbidden)  # (N,G,V)
-        words = choose(step_logprobs)  # (N,G)
-        chosen = step_logprobs.gather(-1, words[..., None]).squeeze(-1)  # (N,G)
+    for step in range(math.ceil(config.max_length / size)):
+        is_checked = is_check(step, device)
+        step_logprobs, state = read_words(decoder, words, state, constraints.forbidden, is_checked)
         step_weights = state["words"].get("attention_weights")
-        for column in range(min(decoder.group_size, config.max_length - len(tokens))):
-            tokens.append(words[:, column].masked_fill(~is_open, PAD_IDX))
-            logprobs.append(chosen[:, column].masked_fill(~is_open, 0.0))
+        if step_weights is not None:
+            step_weights = step_weights.view(num_rows, size, -1)  # (N,G,P)
+        group = []
+        for column in range(min(size, config.max_length - len(tokens))):
+            allowed = step_logprobs[:, column]  # (N,V)
+            if constraints.is_active:
+                allowed = constraints.apply(allowed, said)
+            word = choose(allowed)  # (N,)
+            chosen = allowed.gather(1, word[:, None]).squeeze(1)
+            tokens.append(word.masked_fill(~is_open, PAD_IDX))
+            logprobs.append(chosen.masked_fill(~is_open, 0.0))
             if step_weights is not None:
-                group_weights = step_weights.view(num_rows, decoder.group_size, -1)  # (N,G,P)
-                weights.append(group_weights[:, column] * is_open[:, None])
-            is_open = is_open & (words[:, column] != END_IDX)
+                weights.append(step_weights[:, column] * is_open[:, None])
+            if constraints.is_active:
+                said = torch.cat([said, word[:, None]], dim=1)
+            is_open = is_open & (word != END_IDX)
+            group.append(word)
+        if is_checked and not is_open.any():
+            break
+        words = torch.stack(group, dim=1)  # (N,G); fewer after the last step, when no one reads it
+    return finished_rows(tokens, logprobs, weights, config)
 
-    tokens, logprobs = torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1)  # (N,T)
-    length = (tokens != PAD_IDX).sum(dim=1)
-    scores = logprobs.sum(dim=1) / length_factor(length, config.length_penalty)
+
+def finished_rows(
+    tokens: list[Tensor], logprobs: list[Tensor], weights: list[Tensor], config: GenerationConfig
+) -> Found:
+    """The columns of `extend_rows` side by side, scored, without columns of padding at the end."""
+    all_tokens, all_logprobs = torch.stack(tokens, dim=1), torch.stack(logprobs, dim=1)  # (N,T)
+    length = (all_tokens != PAD_IDX).sum(dim=1)
+    scores = all_logprobs.sum(dim=1) / length_divisor(length, config)
     width = int(length.max())  # a group may reach past the last <end>
-    stacked_weights = torch.stack(weights, dim=1)[:, :width] if weights else None  # (N,T,P)
-    return tokens[:, :width], logprobs[:, :width], scores, stacked_weights
+    all_weights = torch.stack(weights, dim=1)[:, :width] if weights else None  # (N,T,P)
+    return all_tokens[:, :width], all_logprobs[:, :width], scores, all_weights

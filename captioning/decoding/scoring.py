@@ -1,4 +1,4 @@
-"""What every search shares: word log-probabilities, forbidden words, the length penalty.
+"""What every search shares: word log-probabilities, forbidden words, length normalisation.
 
 Forbidden words are masked *after* the softmax: the search cannot choose them, yet the
 log-probability of every chosen word stays the model's own, so that one teacher-forced pass gives
@@ -14,14 +14,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 from vocabulary import PAD_IDX, START_IDX, UNK_IDX
 
 if TYPE_CHECKING:
+    from captioning.config import GenerationConfig
     from model import VisualFeatures
 
 State = dict[str, dict[str, Tensor]]
+Found = tuple[Tensor, Tensor, Tensor, Tensor | None]  # what a search gives: a `Generation`'s fields
+NEVER = float("-inf")  # the log-probability of what must not be said
+CHECK_EVERY = 4  # words between two looks at what an accelerator has computed
 
 
 class Decoder(Protocol):
@@ -43,6 +48,35 @@ def forbidden_words(suppress_unk: bool) -> list[int]:
     return [PAD_IDX, START_IDX, UNK_IDX] if suppress_unk else [PAD_IDX, START_IDX]
 
 
+def is_check(step: int, device: torch.device) -> bool:
+    """Whether to look, at this step, if numbers are sound and captions have ended.
+
+    A look makes the program wait for the accelerator, and the accelerator then waits for the
+    program. A few steps too many cost less than that; on a CPU there is nothing to wait for.
+    """
+    return device.type == "cpu" or step % CHECK_EVERY == 0
+
+
+def read_words(
+    decoder: Decoder, words: Tensor, state: State, forbidden: list[int], is_checked: bool
+) -> tuple[Tensor, State]:
+    """One step of a decoder.
+
+    Args:
+        words (Tensor): the last words of every row, (N,G).
+        forbidden (list[int]): ids that must not be chosen.
+        is_checked (bool): look for NaN.
+
+    Returns:
+        tuple[Tensor, State]: masked log-probabilities of the next words (N,G,V), the new state.
+    """
+    logits, state = decoder.step(words, state)
+    logprobs = word_logprobs(logits, forbidden)
+    if is_checked:
+        check_sound(logprobs)
+    return logprobs, state
+
+
 def word_logprobs(logits: Tensor, forbidden: list[int]) -> Tensor:
     """The model's log-probabilities, -inf where a word is forbidden.
 
@@ -53,15 +87,24 @@ def word_logprobs(logits: Tensor, forbidden: list[int]) -> Tensor:
     Returns:
         Tensor: natural-log probabilities at temperature 1, (..., V), float32. Allowed words are
             *not* renormalised: they keep the probability the model gives them.
-
-    Raises:
-        ValueError: some row leaves no word to choose, which is what NaN in the weights looks like.
     """
     logprobs = logits.float().log_softmax(dim=-1)
-    logprobs[..., forbidden] = float("-inf")
+    for word in forbidden:  # one by one: a list would be sent to the device at every step
+        logprobs[..., word] = NEVER
+    return logprobs
+
+
+def check_sound(logprobs: Tensor) -> None:
+    """Refuse NaN, which is what damaged weights give.
+
+    Args:
+        logprobs (Tensor): what `word_logprobs` gave, (..., V).
+
+    Raises:
+        ValueError: some row holds NaN or leaves no word to choose.
+    """
     if not logprobs.amax(dim=-1).isfinite().all():
         raise ValueError("logits: NaN or no possible word received, finite numbers expected")
-    return logprobs
 
 
 def best_words(logprobs: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -94,3 +137,17 @@ def length_factor(length: Tensor | int, alpha: float) -> Tensor | float:
     Source: Wu et al. 2016 (arXiv:1609.08144).
     """
     return ((5 + length) / 6) ** alpha
+
+
+def length_divisor(length: Tensor | int, config: GenerationConfig) -> Tensor | float:
+    """What the sum of a caption's log-probabilities is divided by to rank it.
+
+    It never falls as the length grows (`close_decided` of beam search relies on it).
+
+    Args:
+        length (Tensor | int): words of the caption, `<end>` included, at least 1.
+        config (GenerationConfig): length_normalization and, for "wu", length_penalty.
+    """
+    if config.length_normalization == "average":
+        return length
+    return length_factor(length, config.length_penalty)

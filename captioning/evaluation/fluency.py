@@ -22,12 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captioning.decoding.constraints import BAD_ENDINGS
 from captioning.evaluation.caption_files import ImageId
 from vocabulary import END_IDX, PAD_IDX, Vocabulary, tokenize
 
-BAD_ENDINGS = frozenset(
-    "a an the in for at of with before after on upon near to is are am this his her that".split()
-)
 LONGEST_REPEAT = 3  # words
 
 
