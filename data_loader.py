@@ -16,9 +16,8 @@ import random
 import re
 import signal
 import warnings
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from vocabulary import PAD_IDX, Vocabulary
+from vocabulary import PAD_IDX, Packed, Vocabulary, pack_ids, unpack_ids
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # MPO comes with JPEG
@@ -214,59 +213,10 @@ def _problems(coco: COCO) -> Iterator[str]:
             yield f"annotation {one['id']!r}: image_id {one['image_id']!r} is not among the images"
 
 
-class Packed(Sequence):
-    """A list of lists of texts, or of ids, in three blocks of memory.
-
-    COCO's 600,000 captions as Python lists are millions of objects, and a process that merely looks
-    at an object writes into its page (the count of references), so that every worker would end up
-    with a copy of them all. These blocks are shared.
-
-    Args:
-        rows (Iterable): for each picture its captions.
-        pack, unpack (Callable): one caption to bytes, and back.
-    """
-
-    def __init__(
-        self, rows: Iterable, pack: Callable = str.encode, unpack: Callable = bytes.decode
-    ):
-        data, self._ends, self._rows, self._unpack = (
-            bytearray(),
-            array("q", [0]),
-            array("q"),
-            unpack,
-        )
-        self._rows.append(0)
-        for row in rows:
-            for one in row:
-                data += pack(one)
-                self._ends.append(len(data))
-            self._rows.append(len(self._ends) - 1)
-        self._data = bytes(data)
-
-    def __len__(self) -> int:
-        return len(self._rows) - 1
-
-    def __getitem__(self, place: int | slice) -> list:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        place = range(len(self))[place]  # from the end, or an IndexError
-        ends = self._ends[self._rows[place] : self._rows[place + 1] + 1]
-        return [self._unpack(self._data[i:j]) for i, j in zip(ends, ends[1:], strict=False)]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-
-def _pack_ids(ids: Sequence[int]) -> bytes:
-    return array("i", ids).tobytes()
-
-
-def _unpack_ids(data: bytes) -> list[int]:
-    return array("i", data).tolist()
-
-
 class Features(Protocol):
     """What takes the place of the pictures: a feature store."""
+
+    unreadable: dict[int, str]  # pictures without features, and why
 
     def read(self, image_id: int) -> tuple[Tensor, Tensor | None]:
         """Regions (P, F) and boxes (P, 4) of a picture."""
@@ -314,7 +264,7 @@ class CaptionDataset(Dataset):
         num_written = sum(len(coco.imgToAnns.get(i, [])) for i in self.image_ids)
         self.num_wordless = num_written - sum(map(len, self.texts))  # left out
         encoded = ([vocabulary.encode(t, max_length) for t in some] for some in self.texts)
-        self.captions = Packed(encoded, _pack_ids, _unpack_ids)
+        self.captions = Packed(encoded, pack_ids, unpack_ids)
         self.sided = [any(map(_SIDED.search, some)) for some in self.texts]
         self.views: list[Tensor] = []  # features (pictures, P, F) of random views, remembered
         self.unreadable: dict[int, str] = {}  # pictures without features, and why
@@ -327,7 +277,9 @@ class CaptionDataset(Dataset):
         features or views; or a message why there is neither."""
         item = item if isinstance(item, Item) else Item(item, (), 0)
         if self.features is not None:
-            return item, self.features.read(self.image_ids[item.image])
+            image_id = self.image_ids[item.image]
+            why = self.features.unreadable.get(image_id)
+            return item, why or self.features.read(image_id)
         if self.views:
             view = self.views[item.epoch % len(self.views)]
             return item, self.unreadable.get(item.image, (view[item.image], None))

@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,3 +258,56 @@ class Vocabulary:
             raise ValueError(f"{path}: not a JSON vocabulary ({error})") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+class Packed(Sequence):
+    """A list of lists of texts, or of ids, in three blocks of memory.
+
+    COCO's 600,000 captions as Python lists are millions of objects, and a process that merely looks
+    at an object writes into its page (the count of references), so that every worker would end up
+    with a copy of them all. These blocks are shared.
+
+    Args:
+        rows (Iterable): for each picture its captions.
+        pack, unpack (Callable): one caption to bytes, and back.
+    """
+
+    def __init__(
+        self, rows: Iterable, pack: Callable = str.encode, unpack: Callable = bytes.decode
+    ):
+        data, self._ends, self._rows, self._unpack = (
+            bytearray(),
+            array("q", [0]),
+            array("q"),
+            unpack,
+        )
+        self._rows.append(0)
+        for row in rows:
+            for one in row:
+                data += pack(one)
+                self._ends.append(len(data))
+            self._rows.append(len(self._ends) - 1)
+        self._data = bytes(data)
+
+    def __len__(self) -> int:
+        return len(self._rows) - 1
+
+    def __getitem__(self, place: int | slice) -> list:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]  # from the end, or an IndexError
+        ends = self._ends[self._rows[place] : self._rows[place + 1] + 1]
+        return [self._unpack(self._data[i:j]) for i, j in zip(ends, ends[1:], strict=False)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+
+def pack_ids(ids: Sequence[int]) -> bytes:
+    """Word ids as bytes, for `Packed`."""
+    return array("i", ids).tobytes()
+
+
+def unpack_ids(data: bytes) -> list[int]:
+    """The inverse of `pack_ids`."""
+    return array("i", data).tolist()

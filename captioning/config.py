@@ -205,16 +205,9 @@ class TrainingConfig:
         "cross_entropy",
         "cross_entropy on human captions, or a reward on own ones: reinforce (self-critical), ppo, "
         "risk, max_margin, multi_margin, softmax_margin, best_of_n, sequence_nll",
-        choices=(
-            "cross_entropy",
-            "reinforce",
-            "ppo",
-            "risk",
-            "max_margin",
-            "multi_margin",
-            "softmax_margin",
-            "best_of_n",
-            "sequence_nll",
+        choices=tuple(
+            "cross_entropy reinforce ppo risk max_margin multi_margin softmax_margin best_of_n "
+            "sequence_nll".split()
         ),
     )
     num_epochs: int = setting(10, "passes over the training pictures", 1, 100_000)

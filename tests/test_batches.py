@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from data_loader import (
     CaptionDataset,
     CaptionLoader,
-    Packed,
     eval_transform,
     length_batches,
     pad_regions,
     padded_batches,
     read_annotations,
 )
-from vocabulary import END_IDX, PAD_IDX, START_IDX
+from vocabulary import END_IDX, PAD_IDX, START_IDX, Packed
 
 
 def captions_with_lengths(rng, number):

@@ -15,7 +15,6 @@ from captioning.bundle import Captioner
 from captioning.cli import main
 from captioning.evaluation.evaluate import evaluate, load_split, score_split
 from captioning.evaluation.perplexity import Loss, reference_loss
-from captioning.evaluation.submission import check_submission_name, write_submission
 from model import DecoderOutput, VisualFeatures
 from vocabulary import END_IDX, PAD_IDX, START_IDX, UNK_IDX, tokenize
 
@@ -360,31 +359,6 @@ def test_the_zip_file_holds_both_sets(run, tiny_data, tmp_path):
             rows = json.loads(file.read(name))
             assert [row["image_id"] for row in rows] == [first_id + i for i in range(8)]
             assert all(set(row) == {"image_id", "caption"} for row in rows)
-
-
-def test_captions_of_some_pictures_are_no_submission(tmp_path):
-    captions = {"val": {1: "a dog"}, "test": {3: "a cat"}}
-    whole = {"val": [1], "test": [3]}
-    for ids, part in (
-        ({"val": [1, 2], "test": [3]}, "captions of 1 of the 2 val pictures and of 0 others"),
-        ({"val": [1], "test": [4]}, "captions of 0 of the 1 test pictures and of 1 others"),
-    ):
-        with pytest.raises(ValueError, match=part):
-            write_submission(tmp_path / "r.zip", "a", captions, ids)
-    with pytest.raises(ValueError, match="image id 'x' found, a number expected"):
-        odd = {"val": {"x": "a dog"}, "test": {3: "a cat"}}
-        write_submission(tmp_path / "r.zip", "a", odd, whole | {"val": ["x"]})
-    assert not list(tmp_path.iterdir())
-    write_submission(tmp_path / "r.zip", "a", captions, whole)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", "a\n", "ä", "a" * 101])
-def test_names_that_the_files_cannot_carry(name):
-    with pytest.raises(ValueError, match="a name of letters, digits"):
-        check_submission_name(name)
-
-
-# ---- score ----
 
 
 def test_score_tells_wrong_usage_and_keeps_files(run, tmp_path):

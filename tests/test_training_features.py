@@ -16,7 +16,8 @@ from captioning.cli import main
 from captioning.encoders.cnn import build_encoder
 from captioning.features.extract import ExtractOptions, extract
 from captioning.features.pictures import list_data, list_splits
-from captioning.features.store import FeatureStore, imported_signature
+from captioning.features.signature import imported_signature
+from captioning.features.store import FeatureStore
 from captioning.features.writer import StoreWriter, WriteOptions
 from captioning.training.loop import train
 
@@ -93,9 +94,13 @@ def test_rewards_work_from_a_store_too(experiment, store, tmp_path):
 
 @pytest.fixture
 def ragged(tiny_data, tmp_path):
+    return write_ragged(tiny_data, tmp_path / "ragged.h5", "test")
+
+
+def write_ragged(tiny_data, path, source):
     """Regions made elsewhere: 2 to 5 of a picture, with boxes."""
-    path, rng = tmp_path / "ragged.h5", np.random.default_rng(0)
-    with StoreWriter(path, imported_signature("test"), 6, True) as writer:
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, imported_signature(source), 6, True) as writer:
         for picture in list_data(tiny_data, list_splits(tiny_data)):
             number = int(rng.integers(2, 6))
             boxes = np.tile(np.array([[0.0, 0.0, 0.5, 1.0]], np.float32), (number, 1))
@@ -117,6 +122,9 @@ def test_regions_made_elsewhere_train_and_evaluate(
     assert main([*command, "--features", str(ragged)]) == 0
     assert main(command) == 1
     assert "cannot look at pictures itself" in capsys.readouterr().err
+    other = write_ragged(tiny_data, tmp_path / "other.h5", "another detector")
+    assert main([*command, "--features", str(other)]) == 1
+    assert "'another detector', not 'test' as in the store the model" in capsys.readouterr().err
     photo = tmp_path / "photo.png"
     Image.new("RGB", (40, 30)).save(photo)
     assert main(["caption", "--model", experiment.output, str(photo)]) == 1

@@ -147,7 +147,7 @@ class RecurrentDecoder(nn.Module):
             nn.init.zeros_(self.output.bias)
 
     def look(self, features: VisualFeatures) -> Parts:
-        """What is computed once a picture, B rows each; `gates` (B, C) add to those of every word."""
+        """What is computed once a picture, B rows each; `gates` (B, C) add to every word's."""
         return {}
 
     def advance(self, gates: Tensor, image: Parts, memory: Parts) -> Reading:

@@ -56,7 +56,8 @@ def load_split(
     if store is not None:
         files = [dataset.folder / name for name in dataset.file_names]
         for part in captioner.parts():
-            check_for(store, part.experiment, part.encoder, dataset.image_ids, files)
+            known = part.record.get("features")
+            check_for(store, part.experiment, part.encoder, known, dataset.image_ids, files)
     return dataset
 
 

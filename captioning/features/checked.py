@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from captioning.config import Experiment
+from captioning.features.signature import first_difference
 from captioning.features.store import (
     FeatureStore,
     check_signature,
@@ -51,6 +53,7 @@ def check_for(
     store: FeatureStore,
     experiment: Experiment,
     encoder: nn.Module,
+    learned_from: dict[str, Any] | None,
     image_ids: Sequence[int],
     files: Sequence[Path],
 ) -> None:
@@ -60,6 +63,8 @@ def check_for(
         store (FeatureStore): the store.
         experiment (Experiment): the captioner's settings.
         encoder (nn.Module): its encoder.
+        learned_from (dict | None): signature of the store that it was trained on, if it is known;
+            for features made elsewhere nothing else tells which they were.
         image_ids (Sequence[int]): pictures that will be asked for.
         files (Sequence[Path]): their files; those that exist are compared, a few of them.
 
@@ -68,4 +73,6 @@ def check_for(
     """
     weights = "" if experiment.encoder.backbone == "features" else weights_hash(encoder)
     check_signature(store, experiment.encoder, experiment.transform, weights)
+    if learned_from and (difference := first_difference(store.signature, learned_from)):
+        raise ValueError(f"{store.path}: {difference} as in the store the model learned from")
     check_store(store, image_ids, encoder.feature_dim, files)

@@ -11,8 +11,9 @@ Layout, N pictures with P regions each (P may differ), R = sum of all P:
 | `sizes` | (N, 2) int64 | width and height of the picture in pixels, 0 0 = unknown |
 | `checksums` | (N,) int64, optional | CRC-32 of the picture file, -1 = unknown |
 | `file_names` | (N,) text, optional | the picture's name in its folder |
+| `record` | text, optional | JSON: how it was made, and which pictures could not be read |
 
-Attributes: `format` = 1, `signature` (JSON) says what made the features, `record` (JSON) says how.
+Attributes: `format` = 1, `signature` (JSON) says what made the features.
 Nothing is compressed, so reading a picture is one read from one place.
 """
 
@@ -32,8 +33,8 @@ import torch
 from torch import Tensor, nn
 
 from captioning.config import EncoderConfig, TransformConfig
+from captioning.features.signature import FORMAT, first_difference, make_signature
 
-FORMAT = 1
 NUM_PROBES = 16  # pictures whose files are compared with the store before it is used
 
 
@@ -54,6 +55,7 @@ class FeatureStore:
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such feature store")
         try:
+            self._stamp = self._read_stamp()
             with h5py.File(self.path, "r", locking=False) as file:
                 self._read_index(file)
         except (OSError, KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
@@ -66,9 +68,11 @@ class FeatureStore:
         """Everything but regions and boxes."""
         found = file.attrs.get("format")
         if found != FORMAT:
-            raise ValueError(f"format {found!r} found, {FORMAT} expected")
+            raise ValueError(f"format {found} found, {FORMAT} expected")
         self.signature: dict[str, Any] = json.loads(file.attrs["signature"])
-        self.record: dict[str, Any] = json.loads(file.attrs.get("record", "{}"))
+        self.record: dict[str, Any] = json.loads(
+            file["record"].asstr()[()] if "record" in file else "{}"
+        )
         self.image_ids: list[int] = file["image_ids"][:].tolist()
         self.offsets: np.ndarray = file["offsets"][:]
         self.sizes: np.ndarray = file["sizes"][:]
@@ -80,13 +84,15 @@ class FeatureStore:
         self.shape: tuple[int, int] = file["regions"].shape
         self.dtype: np.dtype = file["regions"].dtype
         self.has_boxes = "boxes" in file
-        self._box_shape = file["boxes"].shape if self.has_boxes else None
+        self._boxes = (file["boxes"].shape, file["boxes"].dtype) if self.has_boxes else None
 
     def _check_index(self) -> None:
         """Refuse a file whose parts do not fit together."""
         number = len(self.image_ids)
         problem = ""
-        if len(self._rows) < number:
+        if not number:
+            problem = "no picture in it"
+        elif len(self._rows) < number:
             problem = "an image id appears twice"
         elif self.offsets.shape != (number + 1,) or self.sizes.shape != (number, 2):
             problem = (
@@ -98,8 +104,8 @@ class FeatureStore:
             problem = f"offsets end at {self.offsets[-1]}, but there are {self.shape[0]} regions"
         elif (np.diff(self.offsets) < 1).any():
             problem = "a picture without regions"
-        elif self._box_shape not in (None, (self.shape[0], 4)):
-            problem = f"boxes {self._box_shape} found, ({self.shape[0]}, 4) expected"
+        elif self._boxes not in (None, ((self.shape[0], 4), np.float32)):
+            problem = f"boxes {self._boxes} found, ({self.shape[0]}, 4) of float32 expected"
         elif len(self.checksums) not in (0, number) or len(self.file_names) not in (0, number):
             problem = "checksums or file names of other pictures"
         if problem:
@@ -119,7 +125,7 @@ class FeatureStore:
     @property
     def max_regions(self) -> int:
         """The largest P of any picture."""
-        return int(np.diff(self.offsets).max(initial=0))
+        return int(np.diff(self.offsets).max())
 
     def num_regions(self, image_id: int) -> int:
         """P of one picture."""
@@ -168,6 +174,22 @@ class FeatureStore:
             ) from error
         return regions, boxes[0] if boxes else None
 
+    def describe(self) -> dict[str, Any]:
+        """What the store holds, for people and for JSON."""
+        regions = np.diff(self.offsets)
+        return {
+            "pictures": len(self),
+            "regions": self.shape[0],
+            "regions_of_a_picture": [int(regions.min()), int(regions.max())],
+            "feature_dim": self.feature_dim,
+            "dtype": self.dtype.name,
+            "boxes": self.has_boxes,
+            "sizes": int((self.sizes > 0).all(1).sum()),
+            "bytes": self.path.stat().st_size,
+            "signature": self.signature,
+            "record": self.record,
+        }
+
     def _row(self, image_id: int) -> int:
         if image_id not in self._rows:
             raise ValueError(f"{self.path}: no picture {image_id!r} among its {len(self)}")
@@ -176,10 +198,16 @@ class FeatureStore:
     def _arrays(self) -> list[h5py.Dataset]:
         """Regions and boxes, opened by this very process: a worker must not share its parent's."""
         if self._opened is None or self._opened[0] != os.getpid():
+            if self._read_stamp() != self._stamp:
+                raise OSError("the file was replaced since its index was read")
             file = h5py.File(self.path, "r", locking=False)
             names = ["regions", "boxes"] if self.has_boxes else ["regions"]
             self._opened = os.getpid(), file, [file[name] for name in names]
         return self._opened[2]
+
+    def _read_stamp(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Close the file of this process; a later read opens it again."""
@@ -223,50 +251,6 @@ def file_checksum(path: Path) -> int:
         while block := file.read(2**20):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-def make_signature(
-    encoder: EncoderConfig, transform: TransformConfig, weights: str
-) -> dict[str, Any]:
-    """What made the features, in the settings that change them.
-
-    Args:
-        encoder (EncoderConfig): the CNN; where its weights came from does not matter.
-        transform (TransformConfig): from picture to input; settings that its `fit` ignores are 0.
-        weights (str): `weights_hash` of the encoder.
-    """
-    resize_size = transform.resize_size or round(transform.image_size * 256 / 224)
-    return {
-        "encoder": {
-            "backbone": encoder.backbone,
-            "cut": encoder.cut,
-            "grid": encoder.grid,
-            "padding": encoder.padding,
-        },
-        "transform": {
-            "fit": transform.fit,
-            "image_size": 0 if transform.fit == "native" else transform.image_size,
-            "resize_size": resize_size if transform.fit == "crop" else 0,
-        },
-        "weights_hash": weights,
-    }
-
-
-def imported_signature(source: str) -> dict[str, Any]:
-    """The signature of features that somebody else computed."""
-    encoder = {"backbone": "features", "source": source}
-    return {"encoder": encoder, "transform": {}, "weights_hash": ""}
-
-
-def first_difference(found: Any, expected: Any, name: str = "") -> str:
-    """Where two signatures differ first, with both values; empty if they are equal."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in [*expected, *(key for key in found if key not in expected)]:
-            inner = f"{name}.{key}" if name else key
-            if difference := first_difference(found.get(key), expected.get(key), inner):
-                return difference
-        return ""
-    return "" if found == expected else f"{name} {found!r}, not {expected!r}"
 
 
 # ------------------------------------------------------------------------------------- checks

@@ -52,7 +52,8 @@ def build_datasets(
     check_validation_set(val_set)
     for part in (dataset, val_set) if store is not None else ():
         files = [part.folder / name for name in part.file_names]
-        check_for(store, experiment, captioner.encoder, part.image_ids, files)
+        known = captioner.record.get("features")
+        check_for(store, experiment, captioner.encoder, known, part.image_ids, files)
     return dataset, val_set
 
 

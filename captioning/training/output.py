@@ -72,6 +72,8 @@ def write_bundle(run: Run, row: dict[str, Any], folder: Path) -> None:
         "validation": {key: value for key, value in row.items() if key != "samples"},
         "data": experiment.data,
     }
+    if (store := run.loader.dataset.features) is not None:
+        captioner.record["features"] = store.signature
     captioner.reward = run.objective.signature()
     captioner.save(folder, experiment.training.half_precision)
     if run.objective.frequency is not None:

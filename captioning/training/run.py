@@ -244,6 +244,8 @@ def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner
     check_same_architecture(experiment, start.experiment)
     captioner = Captioner.build(experiment, start.vocabulary, load_weights=False)
     load_weights(captioner.networks(), Path(experiment.init_from) / "model.safetensors")
+    if "features" in start.record:
+        captioner.record["features"] = start.record["features"]
     return captioner
 
 

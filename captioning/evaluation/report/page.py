@@ -23,7 +23,7 @@ from typing import Any
 from captioning.evaluation.compare import compare
 from captioning.evaluation.report.folder import MARKER, new_folder
 from captioning.evaluation.report.pictures import Picture
-from captioning.evaluation.report.runs import Entry, Run
+from captioning.evaluation.report.runs import Entry, Run, model_of
 from captioning.evaluation.report.thumbnails import make_thumbnails
 from captioning.evaluation.report.words import describe_search, in_reading_order, meaning
 
@@ -121,11 +121,10 @@ def _run_data(
     entries = [picture.entries[number] for picture in pictures]
     scores = {key: [_short(entry and entry.scores.get(key)) for entry in entries] for key in keys}
     settings = run.settings
-    names = {key: Path(str(settings[key])).name for key in ("model", "data") if settings.get(key)}
-    generation = settings.get("generation")
+    generation, model = settings.get("generation"), model_of(settings)
     facts = {
-        "model": names.get("model", ""),
-        "data": names.get("data", ""),
+        "model": "" if model == run.name else model,
+        "data": Path(str(settings.get("data", ""))).name,
         "split": str(settings.get("split", "")),
         "search": describe_search(generation) if isinstance(generation, dict) else "",
         "written": run.day,
@@ -138,8 +137,15 @@ def _run_data(
         "scores": {k: column for k, column in scores.items() if any(v is not None for v in column)},
         "hallucinated": _sparse(entry and entry.hallucinated for entry in entries),
         "pieces": _sparse(entry and mark_pieces(entry) for entry in entries),
-        "samples": _sparse(entry and entry.samples for entry in entries),
+        "samples": _sparse(entry and [_sample(one) for one in entry.samples] for entry in entries),
     }
+
+
+def _sample(sample: dict[str, Any]) -> dict[str, Any]:
+    """A further caption with two of its numbers: the first score and what the model thinks."""
+    keys = in_reading_order(key for key in sample if key != "caption")
+    shown = [key for key in keys if key in (keys[0], "logprob")]
+    return {"caption": sample["caption"]} | {key: _short(sample[key]) for key in shown}
 
 
 def mark_pieces(entry: Entry) -> list[str]:

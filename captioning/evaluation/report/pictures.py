@@ -134,16 +134,16 @@ def pair_pictures(runs: Sequence[Run], known: Known) -> list[Picture]:
             f"runs: {runs[0].name} and {runs[1].name} have no picture in common; "
             "captions of the same pictures expected"
         )
-    loose = [
+    loose = {
         str(key) for run in runs if run.by_path for key in run.entries if key not in known.files
-    ]
+    }
     if known.files and not loose and not any(key in known.files for key in keys):
         raise ValueError(
             f"data: {known.images.parent} knows none of the {len(keys)} pictures (the first is "
             f"{keys[0]!r}); the data set and the split that were captioned expected"
         )
     folder = os.path.commonpath([os.path.dirname(path) for path in loose]) if loose else ""
-    return [_picture(key, runs, known, set(loose), folder) for key in keys]
+    return [_picture(key, runs, known, loose, folder) for key in keys]
 
 
 def _with_ids(run: Run, known: Known) -> Run:

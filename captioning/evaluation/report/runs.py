@@ -72,13 +72,9 @@ def read_runs(paths: Sequence[str | Path], names: Sequence[str] = ()) -> list[Ru
         FileNotFoundError: there is no such file.
         ValueError: a file is none of the three kinds, or files and names are too many or too few.
     """
-    if len(paths) not in (1, 2):
-        raise ValueError(f"runs: {len(paths)} files received, one or two expected")
-    names = [name.strip() for name in names]
-    if names and (len(names) != len(paths) or not all(names)):
-        raise ValueError(f"names: {','.join(names)!r} received, one for each of {len(paths)} files")
+    check_names(paths, names)
     runs = [_read(Path(path)) for path in paths]
-    models = [Path(str(run.settings.get("model", ""))).name for run in runs]
+    models = [model_of(run.settings) for run in runs]
     choices = [names, models, [Path(path).stem for path in paths], [str(path) for path in paths]]
     for chosen in choices:
         if all(chosen) and len(set(chosen)) == len(paths):
@@ -87,6 +83,23 @@ def read_runs(paths: Sequence[str | Path], names: Sequence[str] = ()) -> list[Ru
     else:  # twice the same file
         names = [f"{Path(path).stem} {letter}" for path, letter in zip(paths, "AB", strict=False)]
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def model_of(settings: Mapping[str, Any]) -> str:
+    """What the settings of a result call the model or the ensemble, without folders; perhaps ""."""
+    return " + ".join(Path(part).name for part in str(settings.get("model", "")).split(","))
+
+
+def check_names(paths: Sequence[str | Path], names: Sequence[str]) -> None:
+    """Refuse too many or too few files, and names that are not theirs.
+
+    Raises:
+        ValueError: what was received and what is expected.
+    """
+    if len(paths) not in (1, 2):
+        raise ValueError(f"runs: {len(paths)} files received, one or two expected")
+    if names and (len(names) != len(paths) or not all(name.strip() for name in names)):
+        raise ValueError(f"names: {','.join(names)!r} received, one for each of {len(paths)} files")
 
 
 def _read(path: Path) -> Run:

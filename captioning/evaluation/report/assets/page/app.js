@@ -22,7 +22,7 @@ function decoded(text) {
 }
 
 function show() {
-  if (location.hash === "#main") return; // the link past the header
+  if (location.hash === "#main" && seen.view) return; // the link past the header
   const {view, index, query} = route();
   if (seen.view) seen.scroll.set(seen.view, scrollY);
   const before = seen.view;
@@ -62,6 +62,7 @@ function nameView(view, index) {
   if (view === "picture" && index !== undefined) words.unshift(titleOf(index));
   document.title = words.join(" · ");
   for (const link of document.querySelectorAll("#views a")) {
+    if (link.dataset.view === "gallery") link.href = writeQuery();
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -78,8 +79,8 @@ function onKey(event) {
     requestAnimationFrame(() => tools.search.focus());
   } else if (seen.view === "picture" && !typing) {
     const link = {ArrowLeft: "[rel=prev]", ArrowRight: "[rel=next]", Escape: ".back"}[event.key];
-    document.querySelector(link ? `#picture .steps ${link}` : null)?.click();
-  } else if (event.key === "Escape" && event.target === tools.search) tools.search.blur();
+    if (link) document.querySelector(`#picture .steps ${link}`)?.click();
+  }
 }
 
 function buildTheme() {
@@ -101,14 +102,16 @@ function start() {
   const hints = Object.entries(keys).map(([key, does]) => [make("kbd", {}, key), ` ${does} `]);
   document.querySelector(".foot").append(
     make("p", {class: "keys"}, hints),
-    make("p", {}, `Written on ${REPORT.written}. All of this page is in its folder; it loads nothing else.`));
+    make("p", {}, `Written on ${REPORT.written}. The page loads nothing from outside its folder.`),
+  );
   buildTheme();
   buildGallery();
   history.scrollRestoration = "manual";
   addEventListener("hashchange", show);
   addEventListener("keydown", onKey);
   show();
-  requestAnimationFrame(() => setTimeout(() => performance.mark("report-ready"))); // drawn, and free again
+  const ready = () => performance.mark("report-ready"); // drawn, and free for the reader
+  requestAnimationFrame(() => setTimeout(ready));
 }
 
 start();

@@ -22,7 +22,7 @@ function binsOf(columns, whole) {
   let from = low;
   let step = 1;
   if (whole && high - low <= 40) from = low - 0.5;
-  else if (low >= 0 && high <= 1) [from, step] = [0, 0.05];
+  else if (low >= 0 && high <= 1 && high > 0.3) [from, step] = [0, 0.05];
   else {
     if (low > 0 && low < 0.4 * high) low = 0;
     step = niceStep(Math.max((high - low) / 28, 1e-9));
@@ -79,7 +79,8 @@ function shapes(bins, classes, width, height) {
 function sparkline(key) {
   const runs = [...RUNS.keys()].filter((run) => key in RUNS[run].scores);
   const columns = runs.map((run) => RUNS[run].scores[key]);
-  const look = {class: "spark", viewBox: "0 0 120 28", preserveAspectRatio: "none", "aria-hidden": "true"};
+  const box = {viewBox: "0 0 120 28", preserveAspectRatio: "none"};
+  const look = {class: "spark", "aria-hidden": "true", ...box};
   if (isConstant(columns)) return draw("svg", look);
   const bins = binsOf(columns, WHOLE.get(key));
   const paths = shapes(bins, runs.map((run) => `run-${run}`), 120, 28);
@@ -100,7 +101,8 @@ function histogram({label, columns, classes, whole = false, pick}) {
     "svg",
     {viewBox: `0 -4 ${WIDE} ${HIGH + 22}`, "aria-hidden": "true"},
     draw("line", {class: "axis", x1: 0, x2: WIDE, y1: HIGH, y2: HIGH}),
-    zero > 0 && zero < WIDE ? draw("line", {class: "zero", x1: zero, x2: zero, y1: 0, y2: HIGH}) : null,
+    zero > 0 && zero < WIDE
+      ? draw("line", {class: "zero", x1: zero, x2: zero, y1: 0, y2: HIGH}) : null,
     chosen,
     shapes(bins, classes, WIDE, HIGH),
     columns.map((column, i) => meanMark(column, bins, classes[i])),
@@ -123,8 +125,9 @@ function wakeUp({box, svg, said, bins, chosen, across, whole, pick}) {
     const ends = [edge(bins, at), edge(bins, at + 1)];
     const range = whole && bins.step === 1 ? number(Math.ceil(ends[0]), false, true)
       : `${number(ends[0])} to ${number(ends[1])}`;
-    const amounts = bins.counts.map((tally, i) =>
-      bins.counts.length > 1 ? `${"AB"[i]} ${tally[at].toLocaleString("en")}` : count(tally[at], "picture"));
+    const two = bins.counts.length > 1;
+    const amounts = bins.counts.map(({[at]: amount}, i) =>
+      two ? `${"AB"[i]} ${amount.toLocaleString("en")}` : count(amount, "picture"));
     return `${range}: ${amounts.join(", ")}`;
   };
   const show = (bin) => {
@@ -138,7 +141,8 @@ function wakeUp({box, svg, said, bins, chosen, across, whole, pick}) {
     const place = svg.getBoundingClientRect();
     return Math.floor(((event.clientX - place.left) / place.width) * bins.size);
   };
-  const choose = () => pick(at > 0 ? edge(bins, at) : "", at < bins.size - 1 ? edge(bins, at + 1) : "");
+  const end = (i) => (i > 0 && i < bins.size ? edge(bins, i) : ""); // the outer bars are open
+  const choose = () => pick(end(at), end(at + 1));
   box.addEventListener("pointermove", (event) => show(binAt(event)));
   svg.addEventListener("click", (event) => {
     show(binAt(event));

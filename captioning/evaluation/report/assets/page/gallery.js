@@ -8,7 +8,8 @@ const wall = {grid: null, columns: 1, width: 0, height: 0, nodes: new Map()};
 function thumbnail(index, alt) {
   const reason = PICTURES.missing[index];
   if (reason) {
-    return make("span", {class: "nothing", role: "img", "aria-label": alt, title: reason}, "no picture");
+    const spoken = {role: "img", "aria-label": alt, title: reason};
+    return make("span", {class: "nothing", ...spoken}, "no picture");
   }
   return make("img", {src: `thumbnails/${index}.jpg`, alt, decoding: "async", draggable: "false"});
 }

@@ -41,12 +41,23 @@ function altOf(index) {
 
 // ---- what is asked for: the part of the address behind the question mark ----
 
-const PLAIN = {q: "", in: "all", sort: "order", dir: "", only: "", metric: "", run: "", from: "", to: ""};
+const PLAIN = {
+  q: "", in: "all", only: "", sort: "order", dir: "", metric: "", run: "", from: "", to: "",
+};
+const CHOICES = {
+  in: ["all", "captions", "references"],
+  only: ["", "wrong", "differ"],
+  dir: ["", "up", "down"],
+  run: ["", "d"],
+};
 const ask = {...PLAIN};
 
 function readQuery(query) {
   const given = new URLSearchParams(query);
   for (const name of Object.keys(PLAIN)) ask[name] = given.get(name) ?? PLAIN[name];
+  for (const [name, some] of Object.entries(CHOICES)) {
+    if (!some.includes(ask[name])) ask[name] = PLAIN[name];
+  }
   if (!SORTS.has(ask.sort)) ask.sort = "order";
   if (!SCORED.includes(ask.metric)) ask.metric = "";
 }
@@ -159,8 +170,8 @@ function updateList() {
   const where = terms.length ? textsOf(ask.in) : [];
   const kept = [];
   for (let index = 0; index < TOTAL; index += 1) {
-    if (!isWanted(index)) continue;
-    if (terms.every(([pattern, without]) => pattern.test(where[index]) !== without)) kept.push(index);
+    const fits = ([pattern, without]) => pattern.test(where[index]) !== without;
+    if (isWanted(index) && terms.every(fits)) kept.push(index);
   }
   list = ordered(kept);
 }
@@ -175,6 +186,7 @@ function isWanted(index) {
 }
 
 function isInRange(value) {
-  const [from, to] = [ask.from, ask.to];
-  return value !== null && (from === "" || value >= Number(from)) && (to === "" || value < Number(to));
+  if (value === null) return false;
+  const {from, to} = ask;
+  return (from === "" || value >= Number(from)) && (to === "" || value < Number(to));
 }

@@ -23,12 +23,13 @@ function draw(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-// 0.1234 -> "0.123", 12.34 -> "12.34", -1 -> "−1.000"; nothing -> "–". Of whole numbers: no decimals.
+// 0.1234 -> "0.123", 12.34 -> "12.34", -1 -> "−1.000"; nothing -> "–"; whole: no decimals.
 function number(value, signed = false, whole = false) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
   const digits = whole || size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
-  const text = size.toLocaleString("en", {minimumFractionDigits: digits, maximumFractionDigits: digits});
+  const exactly = {minimumFractionDigits: digits, maximumFractionDigits: digits};
+  const text = size.toLocaleString("en", exactly);
   if (!/[1-9]/.test(text)) return text; // nothing has no sign
   return (value < 0 ? "−" : signed ? "+" : "") + text;
 }

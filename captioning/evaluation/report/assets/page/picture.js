@@ -100,10 +100,10 @@ function furtherCaptions(run, index) {
 }
 
 function sampleLine({caption, ...scores}) {
-  const shown = [MAIN.find((key) => key in scores), "logprob"];
-  const told = [...new Set(shown)]
-    .filter((key) => key in scores && key in REPORT.metrics)
-    .map((key) => `${REPORT.metrics[key].label} ${number(scores[key])}`);
+  const told = Object.entries(scores).map(([key, value]) => {
+    const label = REPORT.metrics[key]?.label ?? key;
+    return `${label} ${number(value)}`;
+  });
   const words = make("span", {class: "soft", dir: "ltr"}, told.join(", "));
   return make("li", {dir: "auto"}, caption || noCaption(caption), " ", words);
 }

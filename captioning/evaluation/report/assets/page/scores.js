@@ -48,7 +48,8 @@ function wholeTable() {
     null,
     TWO ? make("p", {class: "legends"}, legend) : null,
     table(rows.slice(0, FIRST)),
-    more > 0 ? make("details", {}, make("summary", {}, `${more} more`), table(rows.slice(FIRST))) : null,
+    more > 0
+      ? make("details", {}, make("summary", {}, `${more} more`), table(rows.slice(FIRST))) : null,
   );
 }
 

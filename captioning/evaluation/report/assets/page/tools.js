@@ -6,7 +6,7 @@ const tools = {};
 
 function buildGallery() {
   const view = document.getElementById("gallery");
-  wall.grid = make("ol", {class: "wall", onkeydown: moveFocus});
+  wall.grid = make("ol", {class: "wall", role: "list", onkeydown: moveFocus});
   tools.status = make("p", {class: "status", role: "status"});
   tools.none = make("p", {class: "empty", hidden: true}, "No picture is like that.");
   view.append(
@@ -85,7 +85,7 @@ function tile(key) {
     {
       type: "button",
       class: "tile",
-      title: `${about}. Click to sort by it, again to turn the order.`,
+      title: [about, "A click sorts by it, another one turns the order."].filter(Boolean).join(". "),
       onclick: () => change({sort, dir: ask.sort === sort && !goesUp() ? "up" : ""}),
     },
     make("span", {class: "label"}, label),
@@ -104,9 +104,12 @@ function searchField() {
     autocomplete: "off", spellcheck: "false", enterkeyhint: "search",
     oninput: () => change({q: tools.search.value}),
   });
-  tools.in = make("select", {"aria-label": "Where to search", onchange: () => change({in: tools.in.value})},
-    [["all", "everywhere"], ["captions", "captions only"], ["references", "references only"]]
-      .map(([value, text]) => make("option", {value}, text)));
+  const places = {all: "everywhere", captions: "captions only", references: "references only"};
+  tools.in = make(
+    "select",
+    {"aria-label": "Where to search", onchange: () => change({in: tools.in.value})},
+    Object.entries(places).map(([value, text]) => make("option", {value}, text)),
+  );
   return make("div", {class: "field grow"},
     make("label", {for: "search", class: "unseen"}, "Search"),
     tools.search, HAS_REFERENCES ? tools.in : null);
@@ -118,8 +121,11 @@ function sortField() {
     if (!groups.has(group)) groups.set(group, []);
     groups.get(group).push(make("option", {value}, label));
   }
-  tools.sort = make("select", {id: "sort", onchange: () => change({sort: tools.sort.value, dir: ""})},
-    [...groups].map(([label, options]) => (label ? make("optgroup", {label}, options) : options)));
+  tools.sort = make(
+    "select",
+    {id: "sort", onchange: () => change({sort: tools.sort.value, dir: ""})},
+    [...groups].map(([label, some]) => (label ? make("optgroup", {label}, some) : some)),
+  );
   const turn = () => change({dir: goesUp() ? "down" : "up"});
   tools.dir = make("button", {type: "button", class: "quiet", onclick: turn});
   return make("div", {class: "field"}, make("label", {for: "sort"}, "Sort by"), tools.sort, tools.dir);
@@ -171,8 +177,13 @@ function rangeChip() {
   const run = ask.run === "d" ? ", B − A" : "";
   const [from, to] = [ask.from, ask.to].map((end) => (end === "" ? "" : number(Number(end))));
   const ends = from && to ? `${from} to ${to}` : from ? `from ${from}` : `below ${to}`;
-  return [make("button", {
-    type: "button", class: "chip", onclick: () => change({metric: "", run: "", from: "", to: ""}),
-  }, `${REPORT.metrics[ask.metric].label}${run}: ${ends} `, make("span", {"aria-hidden": "true"}, "×"),
-  make("span", {class: "unseen"}, "take this choice back"))];
+  const {label} = REPORT.metrics[ask.metric];
+  const chip = make(
+    "button",
+    {type: "button", class: "chip", onclick: () => change({metric: "", run: "", from: "", to: ""})},
+    `${label}${run}: ${ends} `,
+    make("span", {"aria-hidden": "true"}, "×"),
+    make("span", {class: "unseen"}, "take this choice back"),
+  );
+  return [chip];
 }

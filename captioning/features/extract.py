@@ -1,0 +1,295 @@
+"""From picture files to a feature store: which pictures, through which network, and how fast.
+
+What a CNN that is not trained any more says of a picture is always the same, so it is computed
+once. `transform.fit native` shows the network every picture at its own size, one at a time, as the
+published grid features were made; the others show batches of equal squares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from captioning.config import EncoderConfig, TransformConfig
+from captioning.features.numbers import naming
+from captioning.features.pictures import Picture
+from captioning.features.place import check_disk, check_free, in_bytes
+from captioning.features.signature import make_signature
+from captioning.features.store import file_checksum, weights_hash
+from captioning.features.writer import BOX_BYTES, StoreWriter, WriteOptions
+from data_loader import UnreadableImageError, eval_transform, open_image
+
+MAX_UNREADABLE = 0.01  # share of the pictures
+NATIVE_TRIAL = (64, 64)  # height and width of a picture that shows what comes out
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How pictures are looked at; nothing here but `precision` and `max_side` changes numbers.
+
+    Args:
+        batch_size (int): pictures at once, >= 1; `fit` native looks at one at a time.
+        num_workers (int): processes that read pictures beside this one.
+        precision (str): fp32, or bf16: half precision where it is safe.
+        max_side (int): with `fit` native larger pictures are shrunk to this longer side in pixels,
+            which bounds the memory; 0 never shrinks.
+        shard (tuple[int, int]): (i, n): the i-th of n parts of equal size, i from 1.
+        write (WriteOptions): how the store is written.
+    """
+
+    batch_size: int = 16
+    num_workers: int = 0
+    precision: str = "fp32"
+    max_side: int = 1024
+    shard: tuple[int, int] = (1, 1)
+    write: WriteOptions = field(default_factory=WriteOptions)
+
+
+def shard_path(output: str | Path, shard: tuple[int, int]) -> Path:
+    """`F.h5` and (2, 4) -> `F.2-of-4.h5`; the output itself if there is one part only."""
+    path, (number, total) = Path(output), shard
+    return path if total == 1 else path.with_name(f"{path.stem}.{number}-of-{total}{path.suffix}")
+
+
+# ------------------------------------------------------------------------------ reading
+
+
+class Seen(NamedTuple):
+    """A picture as a worker hands it over; `image` is a message when it could not be read."""
+
+    picture: Picture
+    image: Tensor | str
+    size: tuple[int, int] = (0, 0)
+    checksum: int = -1
+
+
+class _Pictures(Dataset):
+    """Opened and transformed pictures."""
+
+    def __init__(
+        self, pictures: Sequence[Picture], transform: v2.Compose, max_side: int = 0
+    ) -> None:
+        self.pictures, self.transform, self.max_side = pictures, transform, max_side
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, place: int) -> Seen:
+        picture = self.pictures[place]
+        try:
+            image = open_image(picture.path)
+            checksum = file_checksum(picture.path)
+        except (UnreadableImageError, OSError) as error:
+            return Seen(picture, str(error))
+        shown = shrink(image, self.max_side) if self.max_side else image
+        return Seen(picture, self.transform(shown), image.size, checksum)
+
+
+def shrink(image: Image.Image, max_side: int) -> Image.Image:
+    """The picture with its longer side at most `max_side` pixels, proportions kept."""
+    factor = max_side / max(image.size)
+    if factor >= 1:
+        return image
+    size = tuple(max(1, round(side * factor)) for side in image.size)
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _ignore_interrupts(worker: int) -> None:  # which are for the process that writes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _batches(
+    pictures: Sequence[Picture], transform: TransformConfig, options: ExtractOptions
+) -> Iterator[list[Seen]]:
+    """The pictures in order, opened."""
+    native = transform.fit == "native"
+    show = eval_transform(transform.image_size, transform.resize_size, transform.fit)
+    yield from DataLoader(
+        _Pictures(pictures, show, options.max_side if native else 0),
+        batch_size=1 if native else options.batch_size,
+        collate_fn=list,
+        num_workers=options.num_workers,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator().manual_seed(0),  # leaves torch's own generator alone
+    )
+
+
+# ------------------------------------------------------------------------------ looking
+
+
+@torch.inference_mode()
+def _look(encoder: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor | None]:
+    """(B, 3, H, W) -> regions (B, P, F) and boxes (B, P, 4) on the CPU."""
+    device = next(encoder.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        features = encoder(images.to(device))
+    boxes = None if features.boxes is None else features.boxes.float().cpu()
+    return features.regions.float().cpu(), boxes
+
+
+def _trial(encoder: nn.Module, transform: TransformConfig) -> tuple[int, int, bool]:
+    """P, F, and whether there are boxes."""
+    side = transform.image_size
+    height, width = NATIVE_TRIAL if transform.fit == "native" else (side, side)
+    regions, boxes = _look(encoder, torch.zeros(1, 3, height, width), "fp32")
+    return regions.shape[1], regions.shape[2], boxes is not None
+
+
+def extract(
+    pictures: Sequence[Picture],
+    encoder: nn.Module,
+    encoder_config: EncoderConfig,
+    transform: TransformConfig,
+    output: str | Path,
+    options: ExtractOptions = ExtractOptions(),  # noqa: B008 (frozen)
+) -> dict[str, Any]:
+    """Look at pictures and keep what was seen; goes on where a killed run stopped.
+
+    Pictures that cannot be read are left out, named in the result and remembered in the store.
+
+    Args:
+        pictures (Sequence[Picture]): all pictures that are meant, also those of other shards.
+        encoder (nn.Module): pictures -> VisualFeatures, on its device.
+        encoder_config (EncoderConfig): what it is, for the store's signature.
+        transform (TransformConfig): from picture to input.
+        output (str | Path): the store; see `shard_path` for a shard's.
+        options (ExtractOptions): how.
+
+    Returns:
+        dict: output, pictures, resumed (how many of them an earlier run had done), regions,
+        feature_dim, bytes, unreadable (messages).
+
+    Raises:
+        ValueError: a setting does not fit, or more than 1 % of the pictures cannot be read.
+        FileExistsError: the output is there already, or a part of it that was begun differently.
+        OSError: there is too little room on the disk.
+        KeyboardInterrupt: after Ctrl-C, with what was done kept; the message says so.
+    """
+    path, part = shard_path(output, options.shard), _part(pictures, options.shard)
+    if transform.fit == "native" and not encoder_config.grid:
+        raise ValueError("grid: 0 received, 1 or more expected with fit native")
+    check_free(path, options.write.overwrite)
+    num_regions, feature_dim, has_boxes = _trial(encoder.eval(), transform)
+    _make_room(path, estimate(len(part), num_regions, feature_dim, options.write.half), options)
+    signature = make_signature(encoder_config, transform, weights_hash(encoder))
+    plan = _plan(pictures, transform, options)
+    with StoreWriter(path, signature, feature_dim, has_boxes, plan, options.write) as writer:
+        resumed = len(writer.done)
+        try:
+            unreadable = _fill(writer, encoder, part, transform, options)
+        except KeyboardInterrupt:
+            kept = f"{len(writer.done)} of {len(part)} pictures are kept in {writer.folder}"
+            raise KeyboardInterrupt(f"stopped; {kept}, the same command goes on") from None
+        names = {picture.image_id: picture.name for picture in part}
+        writer.finish(names, plan | {"unreadable": unreadable, "versions": _versions()})
+    return writer.summary() | {"resumed": resumed, "unreadable": list(unreadable.values())}
+
+
+def _plan(
+    pictures: Sequence[Picture], transform: TransformConfig, options: ExtractOptions
+) -> dict[str, Any]:
+    """What is going to be computed, beyond the signature."""
+    text = json.dumps([(picture.image_id, picture.name) for picture in pictures])
+    return {
+        "pictures": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "num_pictures": len(pictures),
+        "shard": list(options.shard),
+        "precision": options.precision,
+        "max_side": options.max_side if transform.fit == "native" else 0,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def _make_room(path: Path, num_bytes: int, options: ExtractOptions) -> None:
+    """Say how large the store will be, and refuse what cannot fit."""
+    check_disk(path, num_bytes)
+    if options.write.progress:
+        tqdm.write(f"{path}: {in_bytes(num_bytes)}", file=sys.stderr)
+
+
+def estimate(num_pictures: int, num_regions: int, feature_dim: int, half: bool) -> int:
+    """Bytes of a store."""
+    return num_pictures * num_regions * (feature_dim * (2 if half else 4) + BOX_BYTES)
+
+
+def _part(pictures: Sequence[Picture], shard: tuple[int, int]) -> Sequence[Picture]:
+    """The pictures of one shard."""
+    number, total = shard
+    if not 1 <= number <= total:
+        raise ValueError(f"shard: {number}/{total} received, 1/{total} to {total}/{total} expected")
+    if len(pictures) < total:
+        raise ValueError(f"shard: {total} parts received, but there are {len(pictures)} pictures")
+    return pictures[len(pictures) * (number - 1) // total : len(pictures) * number // total]
+
+
+def _fill(
+    writer: StoreWriter,
+    encoder: nn.Module,
+    pictures: Sequence[Picture],
+    transform: TransformConfig,
+    options: ExtractOptions,
+) -> dict[int, str]:
+    """Append these pictures to a store, but for those it has; why some could not be read, by id.
+
+    Raises:
+        UnreadableImageError: more than 1 % of the store's pictures cannot be read.
+    """
+    unreadable: dict[int, str] = {}
+    total, left = len(pictures), [p for p in pictures if p.image_id not in writer.done]
+    bar = tqdm(
+        total=total,
+        initial=len(writer.done),
+        desc="features",
+        unit=" pictures",
+        disable=not options.write.progress,
+    )
+    with bar:
+        for batch in _batches(left, transform, options):
+            unreadable |= {s.picture.image_id: s.image for s in batch if isinstance(s.image, str)}
+            if len(unreadable) > MAX_UNREADABLE * total:
+                raise UnreadableImageError(
+                    f"{len(unreadable)} of {total} pictures cannot be read, at most "
+                    f"{MAX_UNREADABLE:.0%} allowed; the first: {next(iter(unreadable.values()))}"
+                )
+            good = [seen for seen in batch if not isinstance(seen.image, str)]
+            if good:
+                images = torch.stack([seen.image for seen in good])  # (B, 3, H, W)
+                _append(writer, good, *_look(encoder, images, options.precision))
+            bar.update(len(batch))
+    return unreadable
+
+
+def _append(
+    writer: StoreWriter, batch: Sequence[Seen], regions: Tensor, boxes: Tensor | None
+) -> None:
+    """Append what was seen in a batch.
+
+    Raises:
+        ValueError: the encoder gave numbers that cannot be stored; the message names the picture.
+    """
+    for row, seen in enumerate(batch):
+        values = regions[row].numpy(), None if boxes is None else boxes[row].numpy()
+        with naming(seen.picture.path):
+            writer.append(seen.picture.image_id, *values, seen.size, seen.checksum)
