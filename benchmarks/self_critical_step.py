@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from captioning.bundle import Captioner, pick_device
-from captioning.config import Experiment
+from captioning.config import DecoderConfig, Experiment
 from captioning.decoders.build import build_decoder
 from captioning.training.memory import keep_freed_memory
 from captioning.training.run import Run, make_objective
@@ -46,15 +46,17 @@ def zipf_captions(pictures: int, vocabulary: Vocabulary, seed: int) -> list[list
     return [[" ".join(vocabulary.words[i] for i in one) for one in some] for some in ids]
 
 
-def make_run(objective: str, baseline: str, device: torch.device, pictures: int) -> Run:
+def make_run(
+    objective: str, baseline: str, device: torch.device, decoder: DecoderConfig | None = None
+) -> Run:
     """A run on features that are made up, with everything else as in training."""
     experiment = Experiment(init_from="none", device=str(device))
+    sizes = DecoderConfig(embed_dim=512, hidden_dim=512, attention_dim=512)
+    experiment.decoder = sizes = decoder or sizes
     experiment.training.objective, experiment.training.schedule = objective, "constant"
     experiment.training.learning_rate = 1e-5
     experiment.self_critical.baseline = baseline
     experiment.generation.max_length = WORDS
-    sizes = experiment.decoder
-    sizes.embed_dim = sizes.hidden_dim = sizes.attention_dim = 512
     vocabulary = Vocabulary([f"w{i}" for i in range(NUM_WORDS - len(SPECIAL_WORDS))])
     torch.manual_seed(0)
     decoder = build_decoder(sizes, len(vocabulary), FEATURE_DIM)
@@ -82,14 +84,14 @@ class SteadyRun(Run):
     total_steps, steps_per_epoch = 10**6, 10**6
 
 
-def make_batch(run: Run, pictures: int, device: torch.device) -> Batch:
+def make_batch(run: Run, pictures: int, device: torch.device, regions: int = REGIONS) -> Batch:
     """The same batch for all arms."""
     generator = torch.Generator().manual_seed(1)
     words = torch.randint(4, NUM_WORDS, (pictures * CAPTIONS, WORDS), generator=generator)
     captions = torch.cat([torch.full_like(words[:, :1], START_IDX), words], 1)
     return Batch(
         images=None,
-        features=torch.randn(pictures, REGIONS, FEATURE_DIM, generator=generator),
+        features=torch.randn(pictures, regions, FEATURE_DIM, generator=generator),
         captions=captions,
         token_mask=torch.ones_like(captions, dtype=torch.bool),
         image_ids=[*range(pictures)],
@@ -115,9 +117,9 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 def measure(rounds: int, pictures: int, device: torch.device) -> dict[str, Any]:
     """Alternate the arms; medians, ratios to cross-entropy, stages of the leave-one-out step."""
-    arms = {"cross_entropy": make_run("cross_entropy", "none", device, pictures)}
+    arms = {"cross_entropy": make_run("cross_entropy", "none", device)}
     for baseline in ("leave_one_out", "greedy", "none"):
-        arms[baseline] = make_run("reinforce", baseline, device, pictures)
+        arms[baseline] = make_run("reinforce", baseline, device)
     batch = make_batch(arms["leave_one_out"], pictures, device)
     times: dict[str, list[float]] = {name: [] for name in arms}
     stages: list[dict[str, float]] = []

@@ -133,7 +133,99 @@ def cider_reward(record: dict[str, Any]) -> str:
     return " ".join(parts) + "\n"
 
 
+def beam_updown(record: dict[str, Any]) -> str:
+    """Beam search beside the usual one that sorts everything and never stops."""
+    cases = {"captions_end": "captions of about 11 words", "no_caption_ends": "no caption ends"}
+    lines = ["| beam 5 of Up-Down, 10 pictures | times as fast as sorting | pictures/s |"]
+    lines.append("|---|---:|---:|")
+    for name, title in cases.items():
+        row = record[name]
+        faster, low, high = row["times_faster"]["median"], *row["times_faster"]["range"]
+        speed = row["pictures_per_second"]["ours"]
+        lines.append(f"| {title} | {faster:.1f} ({low:.1f} to {high:.1f}) | {speed:.1f} |")
+    return "\n".join(lines) + (
+        "\n\nThe other search is the usual one: `torch.sort` over beams x vocabulary at every "
+        "step, never stopping early (`benchmarks/beam_updown.py`: 512 units, 9,488 words, 36 "
+        "regions).\n"
+    )
+
+
+def decoders(record: dict[str, Any]) -> str:
+    """The decoders side by side on the picture book."""
+    from decoders import table
+
+    number = len(record["seeds"])
+    note = "one seed: differences of 0.03 may be chance" if number == 1 else f"{number} seeds"
+    return f"{table(record)}\n\n({note[0].upper()}{note[1:]}.)\n"
+
+
+def augmentation(record: dict[str, Any]) -> str:
+    """One view, three, or ever new ones."""
+    from augmentation import table
+
+    return f"{table(record)}\n"
+
+
+def coco_size(record: dict[str, Any]) -> str:
+    """Memory of a corpus as large as COCO."""
+    corpus = record["corpus"]
+    return (
+        f"A corpus of COCO's size ({corpus['pictures']:,} pictures, {corpus['captions']:,} "
+        f"different captions, {corpus['word_types']:,} word types) goes through vocabulary, loader "
+        f"and one epoch of batches with {record['workers']} workers in "
+        f"{record['seconds']:.0f} s and "
+        f"{record['peak_resident_gb']:.1f} GB of memory summed over the three processes "
+        f"({record['peak_proportional_gb']:.1f} GB when shared pages count once).\n"
+    )
+
+
+def feature_store(record: dict[str, Any]) -> str:
+    """Random reads beside a folder of compressed files."""
+    shapes = {"grid_14x14": "grid of 14 x 14", "regions_36": "36 regions"}
+    lines = [
+        "| a picture read at random, times as fast as a folder of `.npz` | float16 | float32 |",
+        "|---|---:|---:|",
+    ]
+    for shape, title in shapes.items():
+        for state in ("warm", "cold"):
+            row = record[shape][state]
+            half, single = (
+                row[f"store_{kind}"]["times_as_fast"] for kind in ("float16", "float32")
+            )
+            lines.append(f"| {title} of 2,048, {state} cache | {half:.1f} | {single:.1f} |")
+    size = record["grid_14x14"]["megabytes"]
+    return "\n".join(lines) + (
+        f"\n\n{record['pictures']} grids take {size['npz']:.0f} MB as `.npz`, "
+        f"{size['store_float16']:.0f} MB in a float16 store (`benchmarks/feature_store.py`).\n"
+    )
+
+
+def report_page(record: dict[str, Any]) -> str:
+    """How fast the page of 5,000 pictures opens."""
+    naive = record["naive page"]["median_s"]
+    return (
+        f"The page of `report` with {record['pictures']:,} pictures, two runs and "
+        f"{record['references_per_picture']} references each is drawn and ready "
+        f"{record['report']['median_s']:.1f} s after it is opened; a page that builds all cards at "
+        f"once takes {naive:.0f} s (`benchmarks/report_page.py`).\n"
+    )
+
+
+def coco_time(record: dict[str, Any]) -> str:
+    """Seconds and hours of the recipes for COCO."""
+    from coco_time import table
+
+    return f"{table(record)}\n"
+
+
 TABLES = {
+    "augmentation": augmentation,
+    "beam_updown": beam_updown,
+    "coco_size": coco_size,
+    "coco_time": coco_time,
+    "decoders": decoders,
+    "feature_store": feature_store,
+    "report_page": report_page,
     "cider_reward": cider_reward,
     "picturebook": picturebook,
     "flickr8k": flickr8k,

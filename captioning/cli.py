@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = command.parser()
         parser.prog = f"python -m captioning {argv[0]}"
-        parser.usage = "%(prog)s [flags]"  # every flag follows in the list
+        parser.usage = parser.usage or "%(prog)s [flags]"  # every flag follows in the list
         return command.run(parser.parse_args(argv[1:]))
     except (UsageError, ArgumentError) as error:
         print(f"error: {_in_one_line(error, argv)}", file=sys.stderr)

@@ -33,6 +33,20 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_free(path: str | Path, overwrite: bool) -> None:
+    """Refuse the name of a file that is there already, before the work is done.
+
+    Raises:
+        IsADirectoryError: a folder stands there.
+        FileExistsError: a file stands there, and it is not to be replaced.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, the name of a file to write expected")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path}: exists already; --overwrite replaces it")
+
+
 def read_json(path: str | Path, what: str = "JSON file") -> Any:
     """What a JSON file holds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,6 @@ from mini_coco import (
 from captioning.datasets import coco_parts
 from captioning.datasets.coco_parts import KNOWN, Request
 from data_loader import read_annotations
-
-ROOT = Path(__file__).parent.parent
-Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(name="server")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
+from torch import Tensor, nn
 
 from captioning.bundle import Captioner
+from captioning.cli import main
 from captioning.config import (
     DecoderConfig,
     EncoderConfig,
@@ -24,7 +30,9 @@ from captioning.config import (
 )
 from captioning.training.history import read_history
 from captioning.training.loop import train
+from captioning.training.run import Run
 from data_loader import CaptionDataset, train_transform
+from model import VisualFeatures
 from vocabulary import Vocabulary
 
 torch.set_num_threads(1)
@@ -105,6 +113,82 @@ def small_experiment(data: Path, output: Path, **training: object) -> Experiment
 def quiet(experiment: Experiment, **arguments: object) -> Captioner:
     """Train without bars."""
     return train(experiment, progress=False, **arguments)
+
+
+def stop_and_resume(experiment: Experiment, step: int = 4) -> Captioner:
+    """Train, but for a stop after a step from which the run goes on."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(run: Run, row: dict) -> None:
+        if run.step == step:
+            raise Stop
+
+    with pytest.raises(Stop):
+        quiet(experiment, on_step=stop)
+    return quiet(experiment, resume=True)
+
+
+def learn_by_heart(
+    decoder: nn.Module, features: VisualFeatures, captions: Tensor, learning_rate: float, steps: int
+) -> None:
+    """A decoder that learns can say one batch after some steps."""
+    optimizer = torch.optim.Adam(decoder.parameters(), learning_rate)
+    for _ in range(steps):
+        logits = decoder(features, captions[:, :-1]).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), captions[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    assert torch.equal(decoder(features, captions[:, :-1]).logits.argmax(-1), captions[:, 1:])
+
+
+def tiny_flags(**more: object) -> list[str]:
+    """Flags of `train` for a run of one epoch with a tiny network."""
+    settings = {
+        "device": "cpu",
+        "loader.batch_size": 8,
+        "transform.image_size": 32,
+        "vocabulary.min_count": 2,
+        "encoder.backbone": "resnet18",
+        "encoder.weights": "none",
+        "encoder.cut": "layer1",
+        "decoder.hidden_dim": 16,
+        "training.num_epochs": 1,
+    }
+    return [f"--{name}={value}" for name, value in (settings | more).items()]
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def displays(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
+    """What is shown in a notebook, and what takes the place of something shown."""
+    shown, updated = [], []
+
+    def show(figure: Figure, display_id: bool) -> SimpleNamespace:
+        shown.append(figure)
+        return SimpleNamespace(update=updated.append)
+
+    monkeypatch.setattr("captioning.plotting.training.get_ipython", lambda: object())
+    monkeypatch.setattr("captioning.plotting.training.display", show)
+    return shown, updated
 
 
 def rows_of(folder: Path, kind: str) -> list[dict]:

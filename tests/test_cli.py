@@ -9,45 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import tiny_flags
 from odd_pictures import two_halves, write_bad, write_good
 
-from captioning.cli import COMMANDS, main
+from captioning.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def run(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
-
-    def call(*arguments):
-        try:
-            code = main([str(a) for a in arguments])
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
-
-
-TINY = {
-    "device": "cpu",
-    "loader.batch_size": 8,
-    "loader.captions_per_image": 2,
-    "transform.image_size": 32,
-    "vocabulary.min_count": 2,
-    "encoder.backbone": "resnet18",
-    "encoder.weights": "none",
-    "encoder.cut": "layer1",
-    "decoder.hidden_dim": 16,
-    "training.num_epochs": 1,
-}
+def run(run_cli):
+    return run_cli
 
 
 def flags(**more):
-    return [f"--{name}={value}" for name, value in (TINY | more).items()]
+    return tiny_flags(**{"loader.captions_per_image": 2}, **more)
 
 
 # ---- help and usage ----

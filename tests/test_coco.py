@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,6 @@ from captioning.evaluation.pointing import read_boxes
 from data_loader import open_image, read_annotations
 
 ROOT = Path(__file__).parent.parent
-Usage = namedtuple("Usage", "total used free")
 
 
 def test_karpathys_split(server, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,14 @@ import pytest
 from dataset_cases import karpathy_coco, write_json, write_labels
 from odd_pictures import two_halves
 
-from captioning.cli import main
 from captioning.commands.data import KINDS
 from captioning.features.store import FeatureStore
 
 
 @pytest.fixture
-def run(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
-
-    def call(*arguments):
-        try:
-            code = main(["data", *map(str, arguments)])
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
+def run(run_cli):
+    """Run `data ...`: exit code, stdout, stderr."""
+    return partial(run_cli, "data")
 
 
 @pytest.fixture

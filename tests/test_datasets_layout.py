@@ -239,12 +239,24 @@ def test_what_stands_there_survives_a_stop(tmp_path, photos, monkeypatch, first,
 
 
 def test_what_a_killed_call_left_is_removed(tmp_path, photos):
-    dead = tmp_path / ".d.partial-999999999"
-    alive = tmp_path / f".d.partial-{os.getppid()}"
+    dead = tmp_path / ".d.999999999.part"
+    alive = tmp_path / f".d.{os.getppid()}.part"
     for folder in (dead, alive):
         folder.mkdir()
     write_layout(tmp_path / "d", splits(), photos, INFO)
     assert not dead.exists() and alive.exists()
+    inside = tmp_path / "d" / ".d.999999999.part"
+    inside.mkdir()
+    write_layout(tmp_path / "d", splits(), photos, INFO, overwrite=True)
+    assert not inside.exists()
+
+
+def test_what_a_killed_process_moved_aside_is_not_taken_for_a_free_place(tmp_path, photos):
+    write_layout(tmp_path / "d", splits(), photos, INFO)
+    (tmp_path / "d").rename(tmp_path / ".d.999999999.old")  # as another command does
+    with pytest.raises(FileExistsError, match="d: holds info.json already"):
+        write_layout(tmp_path / "d", {"train": records(0, 3)}, photos, INFO)
+    assert names_in(tmp_path / "d" / "images") == names_in(photos)
 
 
 # ---- seeded splits ----

@@ -15,7 +15,8 @@ import pytest
 from faulty_server import Server, serve
 
 from captioning.datasets import download
-from captioning.datasets.download import DownloadError, fetch, in_bytes
+from captioning.datasets.download import DownloadError, fetch
+from captioning.disk import in_bytes
 
 ROOT = Path(__file__).parent.parent
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes

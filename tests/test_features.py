@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -18,7 +19,9 @@ import pytest
 from feature_cases import SIGNATURE, append_all, assert_made_up, made_up, write_store
 from torch.utils.data import DataLoader
 
-from captioning.features import place, writer
+from captioning import disk
+from captioning.features import writer
+from captioning.features.place import check_disk, part_folder
 from captioning.features.store import FeatureStore, check_store
 from captioning.features.writer import DONE, StoreWriter, WriteOptions
 
@@ -249,7 +252,7 @@ def test_output_and_part_are_refused(path):
     write_store(path, IDS)
     with pytest.raises(FileExistsError, match="exists already; --overwrite replaces it"):
         StoreWriter(path, SIGNATURE, 8)
-    with pytest.raises(IsADirectoryError, match="a folder, the name of an .h5 file expected"):
+    with pytest.raises(IsADirectoryError, match="a folder, the name of a file to write expected"):
         StoreWriter(path.parent, SIGNATURE, 8)
     other = path.with_name("g.h5")
     with StoreWriter(other, SIGNATURE, 8) as one:
@@ -272,10 +275,16 @@ def test_two_writers_at_once_are_refused(path):
 
 
 def test_too_little_room_is_refused(path, monkeypatch):
-    monkeypatch.setattr(place.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
-    place.check_disk(path, 1000)
-    with pytest.raises(OSError, match="about 1.5 KB needed, 1000 bytes free on this disk"):
-        place.check_disk(path, 1536)
+    usage = SimpleNamespace(free=disk.SPARE + 1000)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+    check_disk(path, 1000)
+    with pytest.raises(
+        OSError, match="1.50 kB needed, 67.11 MB free .*, of which 67.11 MB are spared"
+    ):
+        check_disk(path, 1500)
+    part_folder(path).mkdir(parents=True)
+    (part_folder(path) / "regions.raw").write_bytes(b"1" * 500)  # of an earlier run
+    check_disk(path, 1500)
 
 
 # ---- refused numbers ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ import torch
 from conftest import write_data
 from PIL import Image
 
-from captioning import cli
 from captioning.config import EncoderConfig, TransformConfig
 from captioning.encoders.cnn import build_encoder
 from captioning.features import extract as module
@@ -245,19 +245,9 @@ def test_too_little_room(encoder, pictures, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
-    """Run `features ...` in this process: exit code, stdout, stderr without bars."""
-
-    def call(*arguments):
-        try:
-            code = cli.main(["features", *map(str, arguments)])
-        except SystemExit as end:
-            code = end.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
+def run(run_cli):
+    """Run `features ...`: exit code, stdout, stderr."""
+    return partial(run_cli, "features")
 
 
 SMALL = ["--encoder=resnet18", "--weights=none", "--cut=layer1", "--image_size=32"]

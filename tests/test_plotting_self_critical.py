@@ -150,15 +150,8 @@ def test_live_chart_notes_what_train_tells_it():
     assert scores.lines[0].get_xydata().tolist() == [[0, 1.0], [1, 1.2], [2, 1.4]]
 
 
-def test_live_chart_is_updated_in_place(monkeypatch):
-    shown, updated = [], []
-
-    def show(figure, display_id):
-        shown.append(figure)
-        return SimpleNamespace(update=updated.append)
-
-    monkeypatch.setattr("captioning.plotting.training.get_ipython", lambda: object())
-    monkeypatch.setattr("captioning.plotting.training.display", show)
+def test_live_chart_is_updated_in_place(displays):
+    shown, updated = displays
     live = LiveSelfCritical([RED], seconds=1000)
     live.on_epoch(a_run(0, 0), {"CIDEr": 0.1, "samples": ["A dog."]})
     live.on_step(a_run(1, 0), a_step(1))

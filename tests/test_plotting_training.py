@@ -150,15 +150,8 @@ def test_live_training_notes_what_train_tells_it():
     assert "epoch 2 of 2 done · took" in left.get_title("left") + left.get_title()
 
 
-def test_live_training_updates_its_displays_in_place(monkeypatch):
-    shown, updated = [], []
-
-    def show(figure, display_id):
-        shown.append(figure)
-        return SimpleNamespace(update=updated.append)
-
-    monkeypatch.setattr("captioning.plotting.training.get_ipython", lambda: object())
-    monkeypatch.setattr("captioning.plotting.training.display", show)
+def test_live_training_updates_its_displays_in_place(displays):
+    shown, updated = displays
     live = LiveTraining([Image.new("RGB", (8, 8))], seconds=1000)
     for step in (1, 2):
         live.on_step(a_run(step, step - 1), {"loss": 1.0})

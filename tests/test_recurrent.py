@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from conftest import small_experiment
+from conftest import learn_by_heart, small_experiment
 from odd_pictures import two_halves
 from torch import nn
 
@@ -169,15 +168,7 @@ def test_every_parameter_learns(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_batch_can_be_overfitted(kind):
     decoder, features, captions = make_decoder(kind), make_features(), make_captions(3, 5)
-    optimizer = torch.optim.Adam(decoder.parameters(), 0.03)
-    for _ in range(200):
-        logits = decoder(features, captions[:, :-1]).logits
-        loss = F.cross_entropy(logits.flatten(0, 1), captions[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
-    assert torch.equal(decoder(features, captions[:, :-1]).logits.argmax(-1), captions[:, 1:])
+    learn_by_heart(decoder, features, captions, 0.03, steps=200)
 
 
 @pytest.mark.parametrize("kind", LOOKING)

@@ -13,16 +13,17 @@ import pytest
 from PIL import Image
 from report_cases import ODD_CAPTIONS, ODD_ID, result_of, save
 
+from captioning import folders
 from captioning.commands import report
 from captioning.commands.flags import UsageError
 from captioning.evaluation.compare import compare
 from captioning.evaluation.metrics import METRICS
-from captioning.evaluation.report import folder, page, thumbnails
+from captioning.evaluation.report import page, thumbnails
 from captioning.evaluation.report.page import ASSETS, mark_pieces, page_data, write_report
 from captioning.evaluation.report.pictures import find_data, pair_pictures
-from captioning.evaluation.report.processes import in_processes
 from captioning.evaluation.report.runs import Entry, read_runs
 from captioning.evaluation.report.words import MEANINGS, describe_search, meaning
+from captioning.workers import in_processes
 from data_loader import open_image
 
 
@@ -201,14 +202,13 @@ def test_a_failure_leaves_what_stood_there(tmp_path, result, monkeypatch, error)
 
 
 def test_what_killed_runs_left_is_cleared_up(tmp_path, result, monkeypatch):
-    monkeypatch.setattr(folder, "_is_running", lambda process: process == 2)
+    monkeypatch.setattr(folders, "_is_running", lambda process: process == 2)
     for name in (".page.1.part", ".page.2.part", ".page2.1.part"):
         (tmp_path / name).mkdir()
     written(tmp_path / "page", result)
     (tmp_path / "page").rename(tmp_path / ".page.1.old")  # killed between two moves
     with pytest.raises(FileExistsError, match="--overwrite"):
-        with folder.new_folder(tmp_path / "page"):
-            pass
+        written(tmp_path / "page", result)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {".page.2.part", ".page2.1.part", "page", "first.json"}
 

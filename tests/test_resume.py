@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_experiment
+from conftest import small_experiment, tiny_flags
 from safetensors.torch import load_file
 
 from captioning.config import Experiment
@@ -302,22 +302,9 @@ def test_workers_leave_ctrl_c_to_the_process_that_reads_from_them(tiny_data, tin
 def test_ctrl_c_on_the_command_line(tiny_data, tmp_path):
     """As a terminal sends it: to the workers that read pictures as well."""
     output = tmp_path / "model"
-    flags = {
-        "data": tiny_data,
-        "output": output,
-        "device": "cpu",
-        "loader.batch_size": 2,
-        "loader.num_workers": 2,
-        "transform.image_size": 32,
-        "vocabulary.min_count": 2,
-        "encoder.backbone": "resnet18",
-        "encoder.weights": "none",
-        "encoder.cut": "layer1",
-        "decoder.hidden_dim": 16,
-        "training.num_epochs": 1000,
-        "training.save_every": 1000,
-    }
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    often = {"loader.batch_size": 2, "loader.num_workers": 2}
+    long = {"training.num_epochs": 1000, "training.save_every": 1000}
+    arguments = tiny_flags(data=tiny_data, output=output, **often, **long)
     process = start(["-m", "captioning", "train", *arguments])
     try:
         wait_for_steps(process, output / "history.jsonl", 2)

@@ -9,12 +9,11 @@ import tarfile
 
 import pytest
 import torch
-from conftest import quiet, small_experiment, write_data
+from conftest import quiet, small_experiment, stop_and_resume, write_data
 
 from captioning.cli import main
 from captioning.datasets.shard_loader import ShardLoader
 from captioning.datasets.shards import Shard, index_of, read_index, read_shard, write_shards
-from captioning.training.loop import train
 from data_loader import CaptionDataset, eval_transform
 from vocabulary import Vocabulary
 
@@ -156,18 +155,9 @@ def test_training_streams_and_resumes_bit_for_bit(sharded, tmp_path):
     experiment.loader.shuffle_buffer = 4
     whole = quiet(experiment)
 
-    class Stop(Exception):
-        pass
-
-    def stop(run, row):
-        if run.step == 4:
-            raise Stop
-
     experiment.output = str(tmp_path / "parts")
     experiment.training.save_every_steps = 1
-    with pytest.raises(Stop):
-        train(experiment, progress=False, on_step=stop)
-    resumed = quiet(experiment, resume=True)
+    resumed = stop_and_resume(experiment)
     ours, theirs = whole.networks().state_dict(), resumed.networks().state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import quiet, rows_of, small_experiment
+from conftest import quiet, rows_of, small_experiment, stop_and_resume
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -19,7 +19,6 @@ from captioning.features.pictures import list_data, list_splits
 from captioning.features.signature import imported_signature
 from captioning.features.store import FeatureStore
 from captioning.features.writer import StoreWriter, WriteOptions
-from captioning.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +66,9 @@ def test_a_store_is_resumed_bit_for_bit(experiment, store, tmp_path):
     experiment.loader.features = str(store)
     whole = quiet(experiment)
 
-    class Stop(Exception):
-        pass
-
-    def stop(run, row):
-        if run.step == 4:
-            raise Stop
-
     experiment = replace(experiment, output=str(tmp_path / "parts"))
     experiment.training.save_every_steps = 1
-    with pytest.raises(Stop):
-        train(experiment, progress=False, on_step=stop)
-    resumed = quiet(experiment, resume=True)
+    resumed = stop_and_resume(experiment)
     ours, theirs = resumed.networks().state_dict(), whole.networks().state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import small_experiment
+from conftest import small_experiment, tiny_flags
 
 from captioning.cli import main
 from captioning.config import Experiment
@@ -156,22 +156,11 @@ def message_of(action: Callable[[], Any]) -> str:
 
 def command_line(folder: Path) -> dict[str, Any]:
     """`train` as it is typed: its exit code, and what this process printed."""
-    flags = {
-        "data": folder / "many",
-        "output": folder / "typed",
-        "device": "cpu",
-        "loader.batch_size": 13,
-        "transform.image_size": 32,
-        "vocabulary.min_count": 2,
-        "encoder.backbone": "resnet18",
-        "encoder.weights": "none",
-        "encoder.cut": "layer1",
-        "decoder.hidden_dim": 16,
-        "training.num_epochs": 2,
-    }
+    settings = {"loader.batch_size": 13, "training.num_epochs": 2}
+    flags = tiny_flags(data=folder / "many", output=folder / "typed", **settings)
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        code = main(["train", *(f"--{name}={value}" for name, value in flags.items())])
+        code = main(["train", *flags])
     return {"code": code, "stdout": output.getvalue(), "stderr": errors.getvalue()}
 
 

@@ -15,7 +15,7 @@ from captioning.commands import (
     data_table,
     data_validate,
 )
-from captioning.commands.flags import new_parser
+from captioning.commands.flags import add_kinds, new_parser
 
 KINDS = {
     "picturebook": data_picturebook,
@@ -33,9 +33,7 @@ KINDS = {
 def parser() -> ArgumentParser:
     """Flags of `data`."""
     flags = new_parser("Make, convert or check a data set.")
-    commands = flags.add_subcommands(dest="kind")
-    for name, kind in KINDS.items():
-        commands.add_subcommand(name, kind.parser())
+    add_kinds(flags, "data", {name: kind.parser() for name, kind in KINDS.items()})
     return flags
 
 

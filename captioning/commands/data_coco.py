@@ -104,7 +104,7 @@ def _request(arguments: Namespace) -> Request:
 def _table(request: Request, steps: list[Step]) -> str:
     """The parts with their sizes, what is there of them, and the room they need."""
     from captioning.datasets.coco_parts import space_needed
-    from captioning.datasets.download import free_space, in_bytes
+    from captioning.disk import free_space, in_bytes
 
     rows = [("part", "size", "to load", "state", "from")]
     for step in steps:

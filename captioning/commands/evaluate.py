@@ -201,16 +201,13 @@ def check_files(paths: Sequence[str], overwrite: bool) -> None:
 
     Raises:
         UsageError: two results would go to one file.
-        FileExistsError: there is such a file, and it is not to be replaced.
         OSError: see `check_output`.
     """
     places = [Path(path).resolve() for path in paths]
     for number, path in enumerate(paths):
         if places[number] in places[:number]:
             raise UsageError(f"{path}: named for two different files, different names expected")
-        check_output(path)
-        if Path(path).exists() and not overwrite:
-            raise FileExistsError(f"{path}: exists already; --overwrite replaces it")
+        check_output(path, overwrite)
 
 
 def earlier_results(arguments: Namespace, splits: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands.flags import UsageError, check_at_least, checked, new_parser
+from captioning.commands.flags import UsageError, add_kinds, check_at_least, checked, new_parser
 from captioning.config import EncoderConfig, TransformConfig
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ TRANSFORM_FLAGS = ("fit", "image_size", "resize_size")
 def parser() -> ArgumentParser:
     """Flags of `features`."""
     flags = new_parser("Compute, import and merge stores of picture features.")
-    commands = flags.add_subcommands(dest="kind")
-    for name, (make, _) in KINDS.items():
-        commands.add_subcommand(name, make())
+    add_kinds(flags, "features", {name: make() for name, (make, _) in KINDS.items()})
     return flags
 
 
@@ -71,7 +69,7 @@ def _splits(arguments: Namespace) -> list[str]:
 
 def _give(result: dict[str, Any], arguments: Namespace) -> int:
     """Show what was written."""
-    from captioning.features.place import in_bytes
+    from captioning.disk import in_bytes
 
     for message in result.get("unreadable", []):
         print(f"left out: {message}", file=sys.stderr)
@@ -185,7 +183,7 @@ def run_extract(arguments: Namespace) -> int:
     if arguments.precision not in ("fp32", "bf16"):
         raise UsageError(f"precision: {arguments.precision!r} received, fp32 or bf16 expected")
     from captioning.features.extract import ExtractOptions, extract, shard_path
-    from captioning.features.place import check_free
+    from captioning.files import check_free
 
     check_free(shard_path(arguments.output, shard), arguments.overwrite)
     options = ExtractOptions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,20 @@ def new_parser(description: str) -> ArgumentParser:
     return ArgumentParser(description=description, default_env=False, exit_on_error=False)
 
 
+def add_kinds(flags: ArgumentParser, command: str, kinds: Mapping[str, ArgumentParser]) -> None:
+    """Give a command kinds with flags of their own; `arguments.kind` says which was typed."""
+    flags.usage = "%(prog)s KIND [flags]"
+    commands = flags.add_subcommands(dest="kind")
+    for name, parser in kinds.items():
+        commands.add_subcommand(name, parser, help=parser.description)
+        parser.prog = f"python -m captioning {command} {name}"
+        parser.usage = "%(prog)s [flags]"  # every flag follows in the list
+
+
 def explain(parser: ArgumentParser, config: Any, prefix: str = "") -> None:
-    """Give the flags made from a config the help texts of its fields."""
+    """Give the flags made from a config the help texts of its fields, and their groups titles."""
+    for name, group in parser.groups.items():
+        group.title = "settings" if name == type(config).__name__ else f"{name} settings"
     helps = {prefix + name: one.metadata["help"] for name, one, _ in walk(config)}
     for action in parser._actions:
         if action.dest in helps:
@@ -33,7 +45,8 @@ def add_generation(parser: ArgumentParser) -> None:
     """Decoding flags; those not given keep the bundle's defaults."""
     for name, one, default in walk(GenerationConfig()):
         kind = int if default is None else type(default)
-        parser.add_argument(f"--{name}", type=kind | None, default=None, help=one.metadata["help"])
+        text = one.metadata["help"] + " (not given: the model's own setting)"
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=text)
 
 
 def generation_of(arguments: Namespace) -> dict[str, Any]:
@@ -75,16 +88,17 @@ def checked(config_class: type, record: dict[str, Any]) -> Any:
         return from_dict(config_class, record)
 
 
-def check_output(output: str) -> None:
-    """Refuse a result file that cannot be written, before the work is done.
+def check_output(output: str, overwrite: bool) -> None:
+    """Refuse a result file that cannot or must not be written, before the work is done.
 
     Raises:
-        OSError: its folder cannot be made, or a folder stands in its place.
+        OSError: its folder cannot be made, or see `check_free`.
     """
+    from captioning.files import check_free
+
     if output:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        if Path(output).is_dir():
-            raise IsADirectoryError(f"{output}: a folder, the name of a file to write expected")
+        check_free(output, overwrite)
 
 
 def give(result: dict[str, Any], arguments: Namespace) -> None:

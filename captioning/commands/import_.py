@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -21,7 +20,7 @@ def parser() -> ArgumentParser:
     flags = new_parser("Turn a released checkpoint of another system into a model bundle.")
     flags.add_argument(
         "--from",
-        type=Literal["course", "self-critical"],
+        choices=tuple(FILES),
         required=True,
         help="course: the ResNet-50 and LSTM of the notebook course; self-critical: newfc, fc, "
         "show_tell, att2in, att2in2, updown of ImageCaptioning.pytorch",

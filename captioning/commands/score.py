@@ -37,9 +37,7 @@ def run(arguments: Namespace) -> int:
         choose_metrics(metrics, None if table == CORPUS else DocumentFrequency({}, 1))
     if tokenizer not in TOKENIZERS:
         raise UsageError(f"tokenizer: {tokenizer!r} received, one of {list(TOKENIZERS)} expected")
-    check_output(arguments.output)
-    if arguments.output and Path(arguments.output).exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output}: exists already; --overwrite replaces it")
+    check_output(arguments.output, arguments.overwrite)
     files = (Path(arguments.references), Path(arguments.candidates))
     give(score_files(*files, metrics, table, tokenizer), arguments)
     return 0

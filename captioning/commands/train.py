@@ -13,7 +13,9 @@ from captioning.config import Experiment
 
 def parser() -> ArgumentParser:
     """Flags of `train`."""
-    flags = new_parser("Train a captioner with cross-entropy, end to end on pictures.")
+    flags = new_parser(
+        "Train a captioner, with cross-entropy or on a reward, from pictures or a feature store."
+    )
     flags.add_argument("--config", action="config", help="recipe, e.g. recipes/picturebook.yaml")
     flags.add_class_arguments(Experiment)
     flags.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -50,5 +52,10 @@ def run(arguments: Namespace) -> int:
     else:
         score = record["validation"]["CIDEr"]
         print(f"best epoch {record['epoch']}: validation CIDEr {score:.3f}")
-        print(f"next: python -m captioning caption --model {experiment.output} PHOTO.jpg")
+        sees = experiment.encoder.backbone != "features"
+        then = f"caption --model {experiment.output} PHOTO.jpg"
+        if not sees:
+            then = f"evaluate --model {experiment.output} --data {experiment.data} --features "
+            then += experiment.loader.features
+        print(f"next: python -m captioning {then}")
     return 0

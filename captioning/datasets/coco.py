@@ -36,10 +36,11 @@ from captioning.datasets.coco_parts import (
     make_plan,
     space_needed,
 )
-from captioning.datasets.download import DownloadError, WrongFileError, check_space, fetch
+from captioning.datasets.download import DownloadError, WrongFileError, fetch
 from captioning.datasets.karpathy import LICENCES, read_karpathy
 from captioning.datasets.layout import Record, write_layout
 from captioning.datasets.unpack import unpack_pictures
+from captioning.disk import check_space
 from captioning.files import read_json, write_atomically
 
 try:

@@ -16,7 +16,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import ssl
 import sys
 import time
@@ -29,12 +28,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from captioning.disk import check_space, in_bytes
 from captioning.files import write_atomically
 
 CHUNK = 1 << 18  # bytes read at once, at most
 TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
 LONGEST_WAIT = 60  # seconds between two tries
-SPARE = 64 << 20  # bytes of a disk that are left free
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -165,31 +164,6 @@ def _hint(advice: str, forget: _Target | None = None) -> Iterator[None]:
         if forget:
             forget.forget()
         raise type(error)(f"{error}{advice}") from error
-
-
-def free_space(folder: str | Path) -> int:
-    """Free bytes of the disk on which a folder is, or would be made."""
-    folder = Path(folder).absolute()
-    return shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Refuse to start what the disk cannot hold.
-
-    Raises:
-        OSError: there is less room than needed.
-    """
-    free = free_space(folder)
-    if needed > 0 and needed + SPARE > free:
-        raise OSError(f"{folder}: {in_bytes(needed)} needed, {in_bytes(free)} free on this disk")
-
-
-def in_bytes(number: int) -> str:
-    """A number of bytes for people: 13510573713 -> "13.51 GB"."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.2f} {unit}"
-    return f"{number} bytes"
 
 
 def make_bar(title: str, total: int, unit: str, progress: bool = True) -> tqdm:

@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from captioning.folders import remove_abandoned, temporary_folder
+
 MAX_MISSING = 0.01  # share of the pictures; training, too, stops above it
 PICTURES = ("link", "copy")
 
@@ -84,6 +86,10 @@ def write_layout(
     if pictures not in PICTURES:
         raise ValueError(f"pictures: {pictures!r} received, one of {list(PICTURES)} expected")
     _check_records(splits)
+    place = Path(os.path.abspath(output))  # "." has no name
+    inside = place / place.name  # on the disk of a folder that is there
+    remove_abandoned(place)
+    remove_abandoned(inside)
     keep = check_output(output, splits, root, overwrite, pictures)
     kept, notes = _usable(splits, root, allow_missing)
     how = "none" if root is None else pictures
@@ -91,7 +97,7 @@ def write_layout(
         how = "link" if (output / "images").is_symlink() else "in place"
     info = _complete(info, kept, how, notes)
     try:
-        with _staging(output) as folder:
+        with temporary_folder(inside if output.is_dir() else place) as folder:
             _write_annotations(folder / "annotations", kept, info)
             _write_text(folder / "info.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
             if root is not None and not keep:
@@ -254,40 +260,6 @@ def check_output(
     return keep
 
 
-@contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """A new folder on the disk of `output`, gone at the end unless it was moved."""
-    parent = output if output.is_dir() else output.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(parent, output.name)
-    folder = parent / f".{output.name}.partial-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(parent: Path, name: str) -> None:
-    """Remove what calls that were killed have left behind."""
-    for path in parent.glob(f".{name}.partial-*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdecimal() and not _is_running(int(number)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
-
-
 def _bring_pictures(place: Path, splits: Splits, root: Path, pictures: str) -> None:
     """Link to the pictures folder, or copy the pictures that are used."""
     if pictures == "link":
@@ -301,7 +273,7 @@ def _bring_pictures(place: Path, splits: Splits, root: Path, pictures: str) -> N
 
 def _move_into_place(new: Path, output: Path, keep: bool) -> None:
     """The finished parts replace those of an earlier call; a new folder takes one move."""
-    if new.parent != output:
+    if not output.is_dir():
         new.rename(output)
         return
     written = {path.name for path in (new / "annotations").iterdir()}

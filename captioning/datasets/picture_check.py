@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from data_loader import UnreadableImageError, open_image
+from data_loader import UnreadableImageError, ignore_interrupts, open_image
 
 FEW = 200  # pictures that are not worth starting processes for
 
@@ -58,7 +57,7 @@ def look_at_all(
         batch_size=32,
         collate_fn=list,
         num_workers=workers if len(names) > FEW else 0,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),  # leaves torch's own generator alone
     )
     quiet = None if progress else True  # None: no bar where there is no terminal
@@ -77,7 +76,3 @@ class _Looks(Dataset):
 
     def __getitem__(self, index: int) -> Look:
         return look(self.folder, self.names[index])
-
-
-def _ignore_interrupts(worker: int) -> None:  # which are for the process that reads from it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from captioning.datasets.download import check_space, make_bar
+from captioning.datasets.download import make_bar
+from captioning.disk import check_space
 
 PICTURES = (".jpg", ".jpeg", ".png")
 _CHUNK = 1 << 20

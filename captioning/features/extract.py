@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +24,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from captioning.config import EncoderConfig, TransformConfig
+from captioning.config import EncoderConfig, Experiment, TransformConfig
+from captioning.disk import in_bytes
+from captioning.encoders.cnn import build_encoder
 from captioning.features.numbers import naming
-from captioning.features.pictures import Picture
-from captioning.features.place import check_disk, check_free, in_bytes
+from captioning.features.pictures import Picture, list_data
+from captioning.features.place import check_disk
 from captioning.features.signature import make_signature
 from captioning.features.store import file_checksum, weights_hash
 from captioning.features.writer import BOX_BYTES, StoreWriter, WriteOptions
-from data_loader import UnreadableImageError, eval_transform, open_image
+from captioning.files import check_free
+from data_loader import UnreadableImageError, eval_transform, ignore_interrupts, open_image
 
 MAX_UNREADABLE = 0.01  # share of the pictures
 NATIVE_TRIAL = (64, 64)  # height and width of a picture that shows what comes out
@@ -109,10 +111,6 @@ def shrink(image: Image.Image, max_side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _ignore_interrupts(worker: int) -> None:  # which are for the process that writes
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _batches(
     pictures: Sequence[Picture], transform: TransformConfig, options: ExtractOptions
 ) -> Iterator[list[Seen]]:
@@ -124,7 +122,7 @@ def _batches(
         batch_size=1 if native else options.batch_size,
         collate_fn=list,
         num_workers=options.num_workers,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=ignore_interrupts,
         generator=torch.Generator().manual_seed(0),  # leaves torch's own generator alone
     )
 
@@ -293,3 +291,23 @@ def _append(
         values = regions[row].numpy(), None if boxes is None else boxes[row].numpy()
         with naming(seen.picture.path):
             writer.append(seen.picture.image_id, *values, seen.size, seen.checksum)
+
+
+def extract_first(experiment: Experiment, output: str | Path, pictures: dict[str, int]) -> Path:
+    """A new store of the first pictures of some splits, as an experiment's encoder sees them.
+
+    Args:
+        experiment (Experiment): data, encoder and transform.
+        output (str | Path): the store; one that is there is replaced.
+        pictures (dict[str, int]): how many of each split; 0 takes all.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: see `extract`.
+    """
+    chosen = []
+    for split, number in pictures.items():
+        chosen += list_data(experiment.data, [split])[: number or None]
+    encoder = build_encoder(experiment.encoder)
+    options = ExtractOptions(write=WriteOptions(overwrite=True))
+    extract(chosen, encoder, experiment.encoder, experiment.transform, output, options)
+    return Path(output)

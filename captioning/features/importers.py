@@ -25,10 +25,11 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.features.numbers import naming
-from captioning.features.place import check_disk, check_free
+from captioning.features.place import check_disk
 from captioning.features.signature import imported_signature
 from captioning.features.tsv import Row, line_error, parse, read_lines
 from captioning.features.writer import BOX_BYTES, StoreWriter, WriteOptions
+from captioning.files import check_free
 from model import grid_boxes
 
 KEYS = ("feat", "z")  # of an .npz file

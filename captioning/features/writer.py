@@ -25,9 +25,9 @@ import h5py
 import numpy as np
 
 from captioning.features.numbers import checked_boxes, checked_regions
-from captioning.features.place import check_free, part_folder
+from captioning.features.place import part_folder
 from captioning.features.signature import FORMAT, first_difference
-from captioning.files import read_json, write_atomically
+from captioning.files import check_free, read_json, write_atomically
 
 try:
     import fcntl

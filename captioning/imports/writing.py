@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.bundle import Captioner
 from captioning.config import validate
 from captioning.files import write_atomically
+from captioning.folders import whole_folder
 
 
 def check_place(output: str | Path, overwrite: bool = False) -> None:
@@ -55,7 +54,7 @@ def write_imported(
     output = Path(output)
     validate(captioner.experiment)
     captioner.record["files"] = [{"name": Path(f).name, "sha256": _hash(Path(f))} for f in files]
-    with _new_folder(output, overwrite) as folder:
+    with whole_folder(output, check_place, overwrite) as folder:
         captioner.save(folder)
         card = import_card(captioner, Path(os.path.realpath(output)).name, differences)
         write_atomically(folder / "README.md", lambda path: path.write_text(card, "utf-8"))
@@ -64,28 +63,6 @@ def write_imported(
 def _hash(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill; at the end it takes the place of `output`, after an error it is removed."""
-    check_place(output, overwrite)
-    output = Path(os.path.realpath(output))  # of a link: where it leads
-    folder, old = (output.with_name(f".{output.name}.{os.getpid()}.{x}") for x in ("part", "old"))
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-        if output.exists():
-            output.rename(old)
-        folder.rename(output)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"{output}: the bundle could not be written ({reason})") from error
-    finally:
-        if old.exists() and not output.exists():
-            old.rename(output)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def import_card(captioner: Captioner, name: str, differences: Sequence[str]) -> str:

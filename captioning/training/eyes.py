@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,8 +31,9 @@ from captioning.bundle import pick_device
 from captioning.config import EyesConfig
 from captioning.datasets.picturebook.pictures import iterate_pictures
 from captioning.datasets.picturebook.scene import CATEGORIES, COLOURS, SETTINGS, Scene
-from captioning.files import write_atomically
+from captioning.files import check_free, write_atomically
 from captioning.training.memory import keep_freed_memory
+from captioning.workers import in_processes
 from data_loader import IMAGENET_MEAN, IMAGENET_STD
 from model import EncoderCNN
 
@@ -69,10 +68,8 @@ def draw_pictures(config: EyesConfig, number: int, start: int) -> tuple[Tensor, 
         (config.picture_seed, min(chunk, start + number - i), config.image_size, i)
         for i in range(start, start + number, chunk)
     ]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
-        bar = tqdm(pool.map(_draw, jobs), total=len(jobs), desc="drawing", unit="x50")
-        parts = list(bar)
+    drawn = in_processes(_draw, jobs, config.workers, chunk=1)
+    parts = list(tqdm(drawn, total=len(jobs), desc="drawing", unit="x50"))
     pictures, labels = zip(*parts, strict=True)
     return torch.cat(pictures), torch.cat(labels)
 
@@ -142,9 +139,7 @@ def train_eyes(config: EyesConfig, overwrite: bool = False) -> dict[str, float]:
     Raises:
         FileExistsError: `output` holds weights already and `overwrite` is False.
     """
-    weights = Path(config.output) / "model.safetensors"
-    if weights.exists() and not overwrite:
-        raise FileExistsError(f"{weights}: exists already; --overwrite replaces it")
+    check_free(Path(config.output) / "model.safetensors", overwrite)
     keep_freed_memory()
     torch.manual_seed(config.seed)
     device = pick_device(config.device)

@@ -1,21 +1,9 @@
-"""Writes the picture book as a data-set folder: images, captions, instances, scenes, phrases.
-
-The folder is written under another name beside its place and renamed at the end, so whoever finds
-it finds all of it.
-"""
+"""Writes the picture book as a data-set folder: images, captions, instances, scenes, phrases."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import re
-import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +15,8 @@ from captioning.datasets.picturebook.phrase_table import write_phrase_table
 from captioning.datasets.picturebook.pictures import make_picture, picture_rng
 from captioning.datasets.picturebook.sampling import HELD_OUT_SHARE
 from captioning.datasets.picturebook.scene import CATEGORIES, SUPERCATEGORIES, Scene
+from captioning.folders import whole_folder
+from captioning.workers import in_processes
 
 GENERATOR_VERSION = "1.0"
 JPEG_QUALITY = 90
@@ -78,29 +68,20 @@ def write_picturebook(
     """
     counts = {"train": train, "val": val, "test": test}
     _check_settings(counts, image_size, workers)
-    output = Path(output)
-    _check_output(output, overwrite)
-    workers = workers or min(8, os.cpu_count() or 1)
     jobs = [(split, index) for split, count in counts.items() for index in range(1, count + 1)]
-    try:
-        with _temporary_folder(output) as folder:
-            (folder / "images").mkdir()
-            (folder / "annotations").mkdir()
-            task = partial(_draw_page, folder=folder, seed=seed, image_size=image_size)
-            with tqdm(
-                total=len(jobs), unit="pictures", desc="picture book", disable=not progress
-            ) as bar:
-                pages: dict[str, list[Page]] = {split: [] for split in counts}
-                for (split, _), page in zip(jobs, _run(task, jobs, workers), strict=True):
-                    pages[split].append(page)
-                    bar.update()
-            info = _info(pages, image_size, seed)
-            _write_annotations(folder / "annotations", pages, image_size, info)
-            _write_json(folder / "info.json", info, indent=2)
-            _move_into_place(folder, output)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"could not write the picture book to {output}: {reason}") from error
+    workers = min(workers or min(8, os.cpu_count() or 1), len(jobs) // CHUNK)
+    with whole_folder(output, _check_output, overwrite) as folder:
+        (folder / "images").mkdir()
+        (folder / "annotations").mkdir()
+        task = partial(_draw_page, folder=folder, seed=seed, image_size=image_size)
+        pages: dict[str, list[Page]] = {split: [] for split in counts}
+        drawn = in_processes(task, jobs, workers, CHUNK)
+        bar = tqdm(drawn, "picture book", len(jobs), unit="pictures", disable=not progress)
+        for (split, _), page in zip(jobs, bar, strict=True):
+            pages[split].append(page)
+        info = _info(pages, image_size, seed)
+        _write_annotations(folder / "annotations", pages, image_size, info)
+        _write_json(folder / "info.json", info, indent=2)
     return info
 
 
@@ -116,7 +97,8 @@ def _check_settings(counts: dict[str, int], image_size: int, workers: int | None
         raise ValueError(f"workers is {workers}; expected at least 1")
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def _check_output(output: str | Path, overwrite: bool) -> None:
+    output = Path(output)
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not overwrite:
@@ -147,32 +129,6 @@ def _draw_page(job: tuple[str, int], folder: Path, seed: int, image_size: int) -
     file_name = f"{split}_{index:06d}.jpg"
     image.save(folder / "images" / file_name, quality=JPEG_QUALITY, subsampling=0)
     return Page(file_name, scene, describe(scene, picture_rng(seed, split, index, "captions")))
-
-
-def _run(task: partial, jobs: list[tuple[str, int]], workers: int) -> Iterator[Page]:
-    """Results in the order of the jobs."""
-    if workers == 1 or len(jobs) <= CHUNK:
-        yield from map(task, jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    workers = min(workers, -(-len(jobs) // CHUNK))
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        yield from pool.map(task, jobs, chunksize=CHUNK)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the main process, and end when that has ended, however it did."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    main = multiprocessing.parent_process()
-
-    def follow() -> None:
-        main.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -263,51 +219,3 @@ def _write_json(path: Path, content: dict, indent: int | None = None) -> None:
     separators = None if indent else (",", ":")
     text = json.dumps(content, indent=indent, separators=separators, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _temporary_folder(output: Path) -> Iterator[Path]:
-    """A new folder beside `output`, gone at the end unless it was renamed."""
-    parent = output.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(parent, output.name)
-    folder = parent / f".{output.name}.partial-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path, name: str) -> None:
-    """Remove what runs that were killed have left behind."""
-    for path in parent.glob(f".{name}.partial-*"):
-        process = re.fullmatch(r".*\.partial-(\d+)", path.name)
-        if process and not _is_running(int(process[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _move_into_place(folder: Path, output: Path) -> None:
-    """Rename the finished folder, replacing what was there."""
-    old = folder.with_name(folder.name.replace(".partial-", ".old-"))
-    if output.exists():
-        output.rename(old)
-    try:
-        folder.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

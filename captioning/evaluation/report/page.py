@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from captioning.evaluation.compare import compare
-from captioning.evaluation.report.folder import MARKER, new_folder
+from captioning.evaluation.report.folder import MARKER, check_folder
 from captioning.evaluation.report.pictures import Picture
 from captioning.evaluation.report.runs import Entry, Run, model_of
 from captioning.evaluation.report.thumbnails import make_thumbnails
 from captioning.evaluation.report.words import describe_search, in_reading_order, meaning
+from captioning.folders import whole_folder
 
 ASSETS = Path(__file__).with_name("assets")
 DIGITS = 5  # of a score on the page
@@ -58,7 +59,7 @@ def write_report(
     Raises:
         OSError: the folder exists (see `check_folder`) or cannot be written.
     """
-    with new_folder(output, overwrite) as folder:
+    with whole_folder(output, check_folder, overwrite) as folder:
         for name in ("page", "thumbnails"):
             (folder / name).mkdir()
         for path in sorted(ASSETS.rglob("*.*")):

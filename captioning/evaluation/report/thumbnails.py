@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from captioning.evaluation.report.processes import in_processes
+from captioning.workers import in_processes
 from data_loader import UnreadableImageError, open_image
 
 QUALITY = 80
