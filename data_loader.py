@@ -209,8 +209,15 @@ def _problems(coco: COCO) -> Iterator[str]:
     for one in captions:
         if not isinstance(caption := one.get("caption"), str):
             yield f"annotation {one['id']!r}: caption {caption!r} found, text expected"
+        elif not caption.isascii() and _is_broken(caption):
+            yield f"annotation {one['id']!r}: caption {caption!r} holds half a character"
         if one["image_id"] not in coco.imgs:
             yield f"annotation {one['id']!r}: image_id {one['image_id']!r} is not among the images"
+
+
+def _is_broken(text: str) -> bool:
+    """Whether a text holds half a character (a lone surrogate, as cut JSON escapes leave it)."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 class Features(Protocol):
@@ -441,6 +448,10 @@ class CaptionLoader:
             parts = [b[-(-len(b) * rank // size) : -(-len(b) * (rank + 1) // size)] for b in made]
             self._batches = self.epoch, parts
         return self._batches[1]
+
+    def batches_in(self, epoch: int) -> int:
+        """Batches of a whole epoch; all have as many."""
+        return len(self.batches())
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""

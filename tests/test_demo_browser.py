@@ -107,7 +107,7 @@ def test_settings_follow_the_method(page) -> None:
 def test_without_attention_there_is_a_sentence(page) -> None:
     find(page, "#model input").click()
     find(page, "[role=option][aria-label=plain_rnn]").click()
-    wait_for_text(page, "#facts", "LSTM\nParameters")
+    wait_for_text(page, "#facts", "Show and Tell (LSTM)\nParameters")
     caption_example(page, 1)
     wait_for_text(page, "#map-title", "no attention")
     assert page.find_elements("css selector", "#overlay img") == []

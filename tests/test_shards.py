@@ -9,7 +9,8 @@ import tarfile
 
 import pytest
 import torch
-from conftest import quiet, small_experiment, stop_and_resume, write_data
+from conftest import quiet, rows_of, small_experiment, stop_and_resume, write_data
+from PIL import Image
 
 from captioning.cli import main
 from captioning.datasets.shard_loader import ShardLoader
@@ -181,3 +182,52 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(tmp_path):
     batches = list(ShardLoader(dataset, read_index(data, "train"), 8))
     assert sum(map(len, batches)) == 7
     assert ["train_003.png" in m for b in batches for m in b.skipped] == [True]
+
+
+def test_shards_of_other_pictures_never_pass_for_these(tmp_path, tiny_data):
+    """The same ids and names, other files: into the same folder of shards, and into another."""
+    disk, other = tmp_path / "disk", write_data(tmp_path / "other")
+    for path in (other / "images").glob("train*"):
+        Image.new("RGB", (9, 9)).save(path)
+    list(write_shards(tiny_data, "train", tmp_path / "a", pictures=24, folders=[disk]))
+    list(write_shards(other, "train", tmp_path / "b", pictures=24, folders=[disk]))
+    (first,), (second,) = (read_index(tmp_path / name, "train") for name in "ab")
+    assert first.path != second.path
+    contents = [{content for _, _, content in read_shard(shard)} for shard in (first, second)]
+    assert contents[0].isdisjoint(contents[1])
+    with pytest.raises(FileExistsError, match="holds shards with ids"):
+        next(write_shards(other, "train", tmp_path / "a", pictures=24))
+
+
+def test_another_data_set_is_not_overwritten(tmp_path, tiny_data, capsys):
+    other = write_data(tmp_path / "other", train=4)
+    before = (other / "annotations" / "captions_train.json").read_bytes()
+    assert main(["data", "shards", str(tiny_data), "--output", str(other)]) == 1
+    assert "holds something else; choose another output" in capsys.readouterr().err
+    assert (other / "annotations" / "captions_train.json").read_bytes() == before
+
+
+def test_missing_pictures_are_named_before_the_first_shard(own_data, tmp_path, capsys):
+    for name in ("train_001.png", "val_001.png"):
+        (own_data / "images" / name).rename(tmp_path / name)
+        assert main(["data", "shards", str(own_data), "--output", str(tmp_path / "s")]) == 1
+        assert f"{name}: no such picture" in capsys.readouterr().err
+        assert not list(tmp_path.glob("s/shards/train/*.tar"))
+        (tmp_path / name).rename(own_data / "images" / name)
+
+
+def test_the_learning_rate_ends_at_zero_though_epochs_differ(tmp_path):
+    data = write_data(tmp_path / "data", train=22)
+    list(write_shards(data, "train", data, pictures=7))
+    experiment = small_experiment(data, tmp_path / "model", num_epochs=5, schedule="linear")
+    experiment.loader.batch_size, experiment.loader.num_workers = 5, 2
+    quiet(experiment)
+    rates = [row["learning_rate"] for row in rows_of(tmp_path / "model", "step")]
+    assert all(a > b > 0 for a, b in itertools.pairwise(rates))
+    assert rates[-1] == pytest.approx(rates[0] / len(rates))
+
+
+def test_other_shards_are_not_resumed_with(sharded, dataset):
+    loader = make_loader(sharded, dataset)
+    with pytest.raises(ValueError, match="other shards than those of the run to resume"):
+        loader.load_state_dict(loader.state_dict() | {"shards": "0"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 import sys
@@ -33,29 +34,46 @@ def run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
     from captioning.datasets.shards import index_of, write_shards
+    from captioning.files import write_atomically
 
     check_at_least(arguments, pictures=1)
     data, output, split = Path(arguments.data), Path(arguments.output), arguments.split
     folders = [Path(folder) for folder in arguments.folders.split(",") if folder]
+    rest = [] if output.resolve() == data.resolve() else files_of_the_rest(data, output, split)
     shards = write_shards(data, split, output, arguments.pictures, arguments.seed, folders)
     done = list(tqdm(shards, desc="shards", unit="shard", file=sys.stderr))
-    if output.resolve() != data.resolve():
-        copy_the_rest(data, output, split)
+    for source, target in rest:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, lambda part, source=source: shutil.copyfile(source, part))
     record = {"index": str(index_of(output, split)), "shards": len(done)}
     print(json.dumps(record | {"pictures": sum(shard.pictures for shard in done)}))
     return 0
 
 
-def copy_the_rest(data: Path, output: Path, split: str) -> None:
-    """Annotations, and the pictures of all other splits: they are read one by one."""
-    shutil.copytree(data / "annotations", output / "annotations", dirs_exist_ok=True)
-    if (data / "info.json").is_file():
-        shutil.copy2(data / "info.json", output / "info.json")
-    paths = [*data.glob("annotations/captions_*.json"), *data.glob("annotations/images_*.json")]
-    for path in paths:
-        if path.stem.partition("_")[2] == split:
+def files_of_the_rest(data: Path, output: Path, split: str) -> list[tuple[Path, Path]]:
+    """What has to be copied, and whither: annotations, and the pictures of all other splits.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+        FileExistsError: the output has other annotations already.
+        ValueError: a picture's name leads out of the folder.
+    """
+    names = [path for path in (data / "annotations").glob("*") if path.is_file()]
+    pairs = [(path, output / "annotations" / path.name) for path in names]
+    pairs += [(path, output / path.name) for path in [data / "info.json"] if path.is_file()]
+    for source, target in pairs:
+        if target.exists() and not filecmp.cmp(source, target, shallow=False):
+            raise FileExistsError(f"{target}: holds something else; choose another output")
+    for path in names:
+        kind, _, name = path.stem.partition("_")
+        if kind not in ("captions", "images") or name == split:
             continue
         for image in json.loads(path.read_text("utf-8"))["images"]:
+            source = data / "images" / image["file_name"]
             target = output / "images" / image["file_name"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(data / "images" / image["file_name"], target)
+            if not target.resolve().is_relative_to((output / "images").resolve()):
+                raise ValueError(f"{path}: file_name {image['file_name']!r} leads out of images/")
+            if not source.is_file():
+                raise FileNotFoundError(f"{source}: no such picture ({path.name} names it)")
+            pairs.append((source, target))
+    return pairs

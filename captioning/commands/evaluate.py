@@ -71,6 +71,7 @@ def run(arguments: Namespace) -> int:
     """Score a captioner on splits; what can be refused is refused before the first picture."""
     from captioning.datasets.ready import ready_data
     from captioning.ensemble import load_captioner, parse_models
+    from captioning.evaluation.evaluate import load_split
     from captioning.evaluation.metrics import choose_metrics
 
     models = ([arguments.model], arguments.model_weights)
@@ -88,6 +89,9 @@ def run(arguments: Namespace) -> int:
     zipped = [arguments.submission_file] if sent else []
     check_files([*files["output"], *files["results"], *zipped], arguments.overwrite)
     earlier = earlier_results(arguments, splits)
+    if len(splits) > 1:  # what is wrong with the last one is said before the first is captioned
+        for split in splits:
+            load_split(captioner, arguments.data, split, arguments.features)
     results = {}
     for number, split in enumerate(splits):
         results[split] = evaluate_split(captioner, split, earlier.get(split), arguments)

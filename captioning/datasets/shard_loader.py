@@ -12,6 +12,7 @@ the last one is, because a step of training is taken together.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import random
@@ -126,7 +127,9 @@ class ShardLoader:
         self.dataset, self.shards, self.batch_size = dataset, shards, batch_size
         self.captions_per_image, self.num_workers, self.seed = captions_per_image, num_workers, seed
         self.part, self.shuffle_buffer, self.epoch, self.position = part, shuffle_buffer, 0, 0
-        self.workers = max(1, num_workers)
+        self.workers, self._lengths = max(1, num_workers), {}
+        names = [(shard.path.name, shard.pictures) for shard in shards]
+        self.contents = hashlib.sha256(repr(names).encode()).hexdigest()[:16]
         if len(shards) < part[1] * self.workers:
             raise ValueError(
                 f"{len(shards)} shards for {part[1]} processes x {self.workers} workers; at least "
@@ -139,17 +142,20 @@ class ShardLoader:
                 "with captions in the annotations"
             )
 
-    def shards_of_readers(self, rank: int | None = None) -> list[list[Shard]]:
-        """For each worker of a process its shards of the current epoch, in order."""
+    def shards_of_readers(
+        self, rank: int | None = None, epoch: int | None = None
+    ) -> list[list[Shard]]:
+        """For each worker of a process its shards of an epoch, in order; None: this, now."""
         rank = self.part[0] if rank is None else rank
-        order = list(self.shards)
-        random.Random(mix_seeds(self.seed, self.epoch, "shards")).shuffle(order)
-        first, readers = rank * self.workers, self.part[1] * self.workers
-        return [order[first + worker :: readers] for worker in range(self.workers)]
+        epoch = self.epoch if epoch is None else epoch
+        order, (_, processes) = list(self.shards), self.part
+        random.Random(mix_seeds(self.seed, epoch, "shards")).shuffle(order)
+        readers = processes * self.workers  # neighbours go to different processes
+        return [order[rank + worker * processes :: readers] for worker in range(self.workers)]
 
-    def batches_of_readers(self, rank: int | None = None) -> list[int]:
-        """How many batches each worker of a process hands out in the current epoch."""
-        numbers = [sum(s.pictures for s in some) for some in self.shards_of_readers(rank)]
+    def batches_of_readers(self, rank: int | None = None, epoch: int | None = None) -> list[int]:
+        """How many batches each worker of a process hands out in an epoch."""
+        numbers = [sum(s.pictures for s in some) for some in self.shards_of_readers(rank, epoch)]
         return [-(-number // self.batch_size) for number in numbers]
 
     def batches_done(self) -> tuple[list[int], int]:
@@ -168,9 +174,16 @@ class ShardLoader:
                 worker = next(turns)
         return done, worker
 
+    def batches_in(self, epoch: int) -> int:
+        """Batches of a whole epoch: of the process that has most. Epochs differ a little."""
+        if epoch not in self._lengths:
+            numbers = (self.batches_of_readers(rank, epoch) for rank in range(self.part[1]))
+            self._lengths[epoch] = max(map(sum, numbers))
+        return self._lengths[epoch]
+
     def __len__(self) -> int:
-        """Batches of a whole epoch: of the process that has most."""
-        return max(sum(self.batches_of_readers(rank)) for rank in range(self.part[1]))
+        """Batches of the current epoch."""
+        return self.batches_in(self.epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the current epoch; afterwards the loader stands at the start of the next."""
@@ -191,17 +204,21 @@ class ShardLoader:
             yield self.dataset.collate([])
         self.epoch, self.position = self.epoch + 1, 0
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands, and how many readers there are."""
-        readers = {"workers": self.workers, "processes": self.part[1]}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands, how many readers there are, and which shards."""
+        readers = {"workers": self.workers, "processes": self.part[1], "shards": self.contents}
         return {"epoch": self.epoch, "position": self.position, **readers}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position given by `state_dict`.
 
         Raises:
-            ValueError: another number of readers, who would read in another order.
+            ValueError: another number of readers, who would read in another order; other shards.
         """
+        if state.get("shards") != self.contents:
+            raise ValueError(
+                f"split {self.dataset.split!r}: other shards than those of the run to resume"
+            )
         if state.get("workers") != self.workers:
             raise ValueError(
                 f"loader.num_workers: {self.workers} received, but the run to resume read its "

@@ -52,14 +52,14 @@ def read_index(data: str | Path, split: str) -> list[Shard]:
     """
     path = index_of(data, split)
     record = read_json(path, "index of shards")
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path}: format {found!r} found, {FORMAT} expected")
     try:
-        if record["format"] != FORMAT:
-            raise ValueError(f"{path}: format {record['format']!r} found, {FORMAT} expected")
-        shards = [
-            Shard(path.parent / one["path"], int(one["pictures"])) for one in record["shards"]
-        ]
-    except (KeyError, TypeError) as error:
+        listed = [(path.parent / one["path"], int(one["pictures"])) for one in record["shards"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not an index of shards ({error!r})") from error
+    shards = [Shard(*one) for one in listed]
     for shard in shards:
         if not shard.path.is_file():
             raise FileNotFoundError(f"{shard.path}: no such shard ({path} names it)")
@@ -102,17 +102,17 @@ def write_shards(
     order = [i for i in sorted(coco.imgs) if any(map(has_words, coco.imgToAnns.get(i, [])))]
     if not order:
         raise ValueError(f"{data}: split {split!r} has no captions; shards are for training")
+    ids = _contents(data, coco, order)
     random.Random(seed).shuffle(order)
     index = index_of(output, split)
     index.parent.mkdir(parents=True, exist_ok=True)
-    ids = hashlib.sha256(repr(order).encode()).hexdigest()[:16]
     _check_plan(index.parent / "plan.json", {"pictures": pictures, "seed": seed, "ids": ids})
     shards = []
     for number, start in enumerate(range(0, len(order), pictures)):
         chosen = order[start : start + pictures]
         home = Path(folders[number % len(folders)]).resolve() if folders else index.parent
         home.mkdir(parents=True, exist_ok=True)
-        path = home / f"{split}-{number:06}.tar"
+        path = home / f"{split}-{ids[:8]}-{number:06}.tar"  # no other pictures have this name
         if not path.is_file():  # files are moved into place whole, so one that is there is complete
             write_atomically(path, lambda file, ids=chosen: _write_shard(file, data, coco, ids))
         shards.append(Shard(path, len(chosen)))
@@ -124,12 +124,30 @@ def write_shards(
     write_atomically(index, lambda file: file.write_text(text, "utf-8"))
 
 
+def _contents(data: str | Path, coco: Any, image_ids: Sequence[int]) -> str:
+    """What tells these pictures from all others: their ids, names, sizes and dates.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+    """
+    digest = hashlib.sha256()
+    for image_id in image_ids:
+        path = Path(data) / "images" / coco.imgs[image_id]["file_name"]
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise FileNotFoundError(f"{path}: no such picture") from error
+        digest.update(f"{image_id} {path.name} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def _check_plan(path: Path, plan: dict[str, Any]) -> None:
     """Remember what is being written, and refuse to mix it with something else."""
     if path.is_file() and (found := read_json(path, "plan of shards")) != plan:
-        name = next(key for key in plan if found.get(key) != plan[key])
+        old = found if isinstance(found, dict) else {}
+        name = next((key for key in plan if old.get(key) != plan[key]), "plan")
         raise FileExistsError(
-            f"{path.parent}: holds shards with {name} {found.get(name)!r}, {plan[name]!r} asked "
+            f"{path.parent}: holds shards with {name} {old.get(name)!r}, {plan.get(name)!r} asked "
             "for; remove them or choose another output"
         )
     write_atomically(path, lambda file: file.write_text(json.dumps(plan), "utf-8"))
@@ -141,11 +159,10 @@ def _write_shard(path: Path, data: str | Path, coco: Any, image_ids: Sequence[in
         for image_id in image_ids:
             name = coco.imgs[image_id]["file_name"]
             source = Path(data) / "images" / name
-            if not source.is_file():
-                raise FileNotFoundError(f"{source}: no such picture")
             captions = [a["caption"] for a in coco.imgToAnns.get(image_id, [])]
             said = {"image_id": image_id, "file_name": name, "captions": captions}
-            kind = source.suffix.lower().lstrip(".") or "img"
+            kind = source.suffix.lower().lstrip(".")
+            kind = "img" if kind in ("", "json") else kind
             tar.write(
                 {
                     "__key__": f"{image_id:012}",
@@ -171,9 +188,11 @@ def read_shard(shard: Shard) -> Iterator[tuple[int, str, bytes]]:
                 number += 1
                 yield said["image_id"], f"{shard.path}: {said['file_name']}", sample[kinds[0]]
     except (tarfile.TarError, OSError, KeyError, IndexError, json.JSONDecodeError) as error:
-        raise ValueError(f"{shard.path}: damaged shard ({error}); write it again") from error
+        raise ValueError(
+            f"{shard.path}: damaged shard ({error}); delete it and run `data shards` again"
+        ) from error
     if number != shard.pictures:
         raise ValueError(
             f"{shard.path}: {number} pictures found, {shard.pictures} expected by the index; "
-            "write it again"
+            "delete it and run `data shards` again"
         )

@@ -191,7 +191,7 @@ def grow(
         chosen.append((parents + slots.start, words, sums))
         if penalty:
             costs = torch.zeros_like(by_image[:, 0]) if costs is None else costs
-            costs = costs.scatter_add(1, words, penalty * (sums > NEVER))
+            costs = costs.scatter_add(1, words, penalty * (sums > NEVER).to(costs.dtype))
     parents, words, sums = (torch.cat(parts, dim=1) for parts in zip(*chosen, strict=True))
     own = by_image.flatten(1).gather(1, parents * by_image.shape[2] + words)  # (A,R)
     weights = state["words"].get("attention_weights")

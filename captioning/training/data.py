@@ -96,7 +96,11 @@ def check_validation_set(val_set: CaptionDataset) -> None:
     Raises:
         FileNotFoundError, ValueError: a picture is missing or has no caption.
     """
-    for name, texts in zip(val_set.file_names, val_set.texts, strict=True):
+    unreadable = {} if val_set.features is None else val_set.features.unreadable
+    columns = (val_set.image_ids, val_set.file_names, val_set.texts)
+    for image_id, name, texts in zip(*columns, strict=True):
+        if image_id in unreadable:
+            raise ValueError(f"{name}: no features in the store ({unreadable[image_id]})")
         if not texts:
             raise ValueError(
                 f"{name}: no caption in split {val_set.split!r}, at least one expected"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from captioning.bundle import Captioner, load_weights
 from captioning.config import Experiment, GenerationConfig, validate, walk
 from captioning.datasets.shard_loader import ShardLoader
+from captioning.decoding.generation import check_config
 from captioning.features.checked import open_for_training
 from captioning.rewards.mixture import Reward
 from captioning.training.checkpoint import restore_random_state
@@ -75,15 +77,17 @@ class Run:
     collapsed: int = 0
     unreadable: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return self.steps_per_epoch * self.experiment.training.num_epochs
+        settings = self.experiment.training
+        numbers = (self.loader.batches_in(epoch) for epoch in range(settings.num_epochs))
+        return sum(math.ceil(number / settings.accumulate) for number in numbers)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of the optimizer in one epoch."""
-        return math.ceil(len(self.loader) / self.experiment.training.accumulate)
+        """Steps of the optimizer in one epoch, on average: those of tar shards differ a little."""
+        return max(1, round(self.total_steps / self.experiment.training.num_epochs))
 
     @property
     def epoch(self) -> int:
@@ -102,6 +106,7 @@ class Run:
             "loader": self.loader.state_dict(),
             "random": random,
             "reward": self.objective.signature(),
+            "features": features_signature(self.loader.dataset),
             "progress": {
                 "step": self.step,
                 "best": self.best,
@@ -149,6 +154,8 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
     saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
     saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
     saved["processes"], given["processes"] = len(state["random"]), run.processes.size
+    given["features"] = features_signature(run.loader.dataset)
+    saved["features"] = state.get("features")
     for settings, signature in ((saved, state.get("reward")), (given, run.objective.signature())):
         settings["reward"] = signature and describe_signature(signature)
     for name in given:
@@ -156,6 +163,11 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
             raise ValueError(
                 f"{name}: {given[name]!r} received, but the run to resume had {saved.get(name)!r}"
             )
+
+
+def features_signature(dataset: CaptionDataset) -> dict[str, Any] | None:
+    """What made the features that take the place of the pictures; None for pictures."""
+    return None if dataset.features is None else dataset.features.signature
 
 
 def seed_everything(seed: int) -> None:
@@ -184,6 +196,10 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     if not train.anns:
         raise ValueError(f"{data}: split {split!r} has no captions to learn from")
     captioner = _initial_captioner(experiment, [a["caption"] for a in train.anns.values()])
+    try:
+        check_config(experiment.generation, captioner.vocabulary)
+    except ValueError as error:
+        raise ValueError(f"generation.{error}") from error
     dataset, val_set = build_datasets(experiment, captioner, train, store)
     loader = build_loader(experiment, dataset, (processes.rank, processes.size))
     captioner.to(device)

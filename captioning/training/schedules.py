@@ -34,7 +34,8 @@ def learning_rate_factor(
         return 1.0
     if config.schedule == "step":
         return config.decay_rate ** (step // steps_per_epoch // config.decay_every)
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)  # 0..1
+    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    done = min(1.0, done)
     return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
