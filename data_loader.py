@@ -34,6 +34,7 @@ from vocabulary import PAD_IDX, Packed, Vocabulary, pack_ids, unpack_ids
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # MPO comes with JPEG
 MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded
+NATIVE_SIDE = 1024  # longest side that `fit` native shows as it is; larger pictures are shrunk
 MAX_RATIO = 200  # of the sides: a thinner strip would grow beyond all bounds when it is resized
 _SIDED = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost, right-hand; not bright
 
@@ -91,6 +92,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def shrink(image: Image.Image, max_side: int = NATIVE_SIDE) -> Image.Image:
+    """The picture with its longer side at most `max_side` pixels, proportions kept."""
+    factor = max_side / max(image.size)
+    if factor >= 1:
+        return image
+    size = tuple(max(1, round(side * factor)) for side in image.size)
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
 def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
     if fit not in ("stretch", "crop", "native"):
         raise ValueError(f"fit: {fit!r} received, 'stretch', 'crop' or 'native' expected")
@@ -115,12 +125,12 @@ def train_transform(
         image_size (int): side of the result in pixels.
         resize_size (int): (shorter) side before cropping; 0: 256 / 224 of `image_size`.
         fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square, "native"
-            leaves its size as it is: (3, H, W).
+            leaves its size as it is: (3, H, W), unless its longer side exceeds `NATIVE_SIDE`.
         flip (bool): mirror every second picture.
     """
     flips = [v2.RandomHorizontalFlip()] if flip else []
     resize = _resize(image_size, resize_size, fit)
-    crop = [] if fit == "native" else [resize, v2.RandomCrop(image_size)]
+    crop = [v2.Lambda(shrink)] if fit == "native" else [resize, v2.RandomCrop(image_size)]
     return _transform([*crop, *flips])
 
 
@@ -129,7 +139,8 @@ def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop
     if fit == "stretch":
         return _transform([_resize(image_size, image_size, fit)])
     resize = _resize(image_size, resize_size, fit)
-    return _transform([] if fit == "native" else [resize, v2.CenterCrop(image_size)])
+    native = fit == "native"
+    return _transform([v2.Lambda(shrink)] if native else [resize, v2.CenterCrop(image_size)])
 
 
 class Item(NamedTuple):

@@ -310,3 +310,10 @@ def test_crops_follow_from_seed_epoch_and_picture_alone(tiny_data, tiny_vocabula
     assert torch.equal(first, pixels(0, 0))
     assert any(not torch.equal(first, pixels(0, epoch)) for epoch in range(1, 4))
     assert any(not torch.equal(first, pixels(seed, 0)) for seed in range(1, 4))
+
+
+def test_native_pictures_keep_their_size_up_to_a_limit():
+    for make in (train_transform, eval_transform):
+        transform = make(32, 0, "native")
+        assert transform(Image.new("RGB", (50, 30))).shape == (3, 30, 50)
+        assert transform(Image.new("RGB", (3000, 1500))).shape == (3, 512, 1024)

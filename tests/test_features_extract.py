@@ -14,12 +14,12 @@ from PIL import Image
 from captioning.config import EncoderConfig, TransformConfig
 from captioning.encoders.cnn import build_encoder
 from captioning.features import extract as module
-from captioning.features.extract import ExtractOptions, extract, shard_path, shrink
+from captioning.features.extract import ExtractOptions, extract, shard_path
 from captioning.features.merge import merge_stores
 from captioning.features.pictures import list_data, list_splits, number_files, read_sizes
 from captioning.features.store import FeatureStore, check_signature, check_store, weights_hash
 from captioning.features.writer import WriteOptions
-from data_loader import UnreadableImageError, eval_transform, open_image
+from data_loader import UnreadableImageError, eval_transform, open_image, shrink
 
 ENCODER = EncoderConfig("resnet18", "none", cut="layer1", grid=2)
 TRANSFORM = TransformConfig(image_size=32)

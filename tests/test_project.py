@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LARGEST = 12 * 2**20  # bytes: the shipped captioner
 LARGEST_SOURCE = 405  # lines: about 400
-LONGER = {"data_loader.py": 490}  # a leaf: the top level has no room for a second half of it
+LONGER = {"data_loader.py": 500}  # a leaf: the top level has no room for a second half of it
 MACHINE_PATH = re.compile(r"(?<![\w./])/(work|home|root|Users|tmp|mnt|data)/\w")
 
 

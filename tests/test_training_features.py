@@ -160,3 +160,17 @@ def test_pictures_missing_in_the_store_are_counted(experiment, tiny_data, tmp_pa
     experiment.loader.features = str(tmp_path / "few.h5")
     refuse(experiment, "3 of 24 pictures are missing, the first is 121")
     assert len(FeatureStore(ragged)) == 40
+
+
+def test_a_native_store_of_smaller_pictures_is_refused(experiment, tiny_data, tmp_path):
+    experiment.transform = replace(experiment.transform, fit="native")
+    experiment.encoder = replace(experiment.encoder, grid=2)
+    pictures, encoder = list_data(tiny_data, list_splits(tiny_data)), experiment.encoder
+    made = (pictures, build_encoder(encoder), encoder, experiment.transform)
+    for side, name in ((40, "small.h5"), (1024, "native.h5")):
+        extract(*made, tmp_path / name, ExtractOptions(max_side=side))
+    experiment.loader.features = str(tmp_path / "small.h5")
+    refuse(experiment, "made with max_side 40, not 1024 as the model looks")
+    experiment.loader.features = str(tmp_path / "native.h5")
+    captioner = quiet(experiment)
+    assert captioner.caption(tiny_data / "images" / "val_000.png")

@@ -17,6 +17,7 @@ from captioning.features.store import (
     check_store,
     weights_hash,
 )
+from data_loader import NATIVE_SIDE
 
 
 def open_for_training(experiment: Experiment) -> tuple[Experiment, FeatureStore | None]:
@@ -73,6 +74,11 @@ def check_for(
     """
     weights = "" if experiment.encoder.backbone == "features" else weights_hash(encoder)
     check_signature(store, experiment.encoder, experiment.transform, weights)
+    side = store.record.get("max_side", NATIVE_SIDE)
+    if experiment.transform.fit == "native" and side != NATIVE_SIDE:
+        raise ValueError(
+            f"{store.path}: made with max_side {side}, not {NATIVE_SIDE} as the model looks"
+        )
     if learned_from and (difference := first_difference(store.signature, learned_from)):
         raise ValueError(f"{store.path}: {difference} as in the store the model learned from")
     check_store(store, image_ids, encoder.feature_dim, files)

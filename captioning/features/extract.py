@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -34,7 +33,14 @@ from captioning.features.signature import make_signature
 from captioning.features.store import file_checksum, weights_hash
 from captioning.features.writer import BOX_BYTES, StoreWriter, WriteOptions
 from captioning.files import check_free
-from data_loader import UnreadableImageError, eval_transform, ignore_interrupts, open_image
+from data_loader import (
+    NATIVE_SIDE,
+    UnreadableImageError,
+    eval_transform,
+    ignore_interrupts,
+    open_image,
+    shrink,
+)
 
 MAX_UNREADABLE = 0.01  # share of the pictures
 NATIVE_TRIAL = (64, 64)  # height and width of a picture that shows what comes out
@@ -49,7 +55,7 @@ class ExtractOptions:
         num_workers (int): processes that read pictures beside this one.
         precision (str): fp32, or bf16: half precision where it is safe.
         max_side (int): with `fit` native larger pictures are shrunk to this longer side in pixels,
-            which bounds the memory; 0 never shrinks.
+            which bounds the memory; another one than NATIVE_SIDE fits no captioner of ours.
         shard (tuple[int, int]): (i, n): the i-th of n parts of equal size, i from 1.
         write (WriteOptions): how the store is written.
     """
@@ -57,7 +63,7 @@ class ExtractOptions:
     batch_size: int = 16
     num_workers: int = 0
     precision: str = "fp32"
-    max_side: int = 1024
+    max_side: int = NATIVE_SIDE
     shard: tuple[int, int] = (1, 1)
     write: WriteOptions = field(default_factory=WriteOptions)
 
@@ -100,15 +106,6 @@ class _Pictures(Dataset):
             return Seen(picture, str(error))
         shown = shrink(image, self.max_side) if self.max_side else image
         return Seen(picture, self.transform(shown), image.size, checksum)
-
-
-def shrink(image: Image.Image, max_side: int) -> Image.Image:
-    """The picture with its longer side at most `max_side` pixels, proportions kept."""
-    factor = max_side / max(image.size)
-    if factor >= 1:
-        return image
-    size = tuple(max(1, round(side * factor)) for side in image.size)
-    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _batches(
