@@ -121,7 +121,8 @@ class Captioner:
         Raises:
             FileNotFoundError, ValueError: the encoder's weights are missing or do not fit.
         """
-        if experiment.transform.fit == "native" and not experiment.encoder.grid:
+        looks = experiment.encoder.backbone != "features"
+        if looks and experiment.transform.fit == "native" and not experiment.encoder.grid:
             raise ValueError(
                 "encoder.grid: 0 received, 1 or more expected with transform.fit native"
             )

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from captioning.bundle import Captioner
 from captioning.commands.train import parser
-from captioning.config import Experiment, from_dict
+from captioning.config import EncoderConfig, Experiment, from_dict
+from captioning.datasets.picturebook.writer import write_picturebook
+from captioning.features.pictures import list_data, list_splits
+from captioning.features.signature import imported_signature
+from captioning.features.writer import StoreWriter
+from captioning.training.history import read_history
+from captioning.training.loop import train
 from captioning.training.run import check_same_architecture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,3 +63,38 @@ def test_the_store_of_a_recipe_is_named_after_its_grid(name):
     experiment = read(name)
     store = Path(experiment.loader.features).stem
     assert store == f"{experiment.encoder.backbone}_grid{experiment.encoder.grid}"
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """A small picture book with a store of made-up features, and room for the runs."""
+    folder = tmp_path_factory.mktemp("recipes")
+    write_picturebook(folder / "book", train=24, val=4, test=2, image_size=32, workers=1)
+    rng = np.random.default_rng(0)
+    with StoreWriter(folder / "f.h5", imported_signature("test"), 6, True) as writer:
+        for picture in list_data(folder / "book", list_splits(folder / "book")):
+            boxes = np.tile(np.array([[0.0, 0.0, 0.5, 1.0]], np.float32), (3, 1))
+            writer.append(picture.image_id, rng.random((3, 6), np.float32), boxes, (32, 32))
+        writer.finish()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["coco_fc", "coco_att2in", "coco_updown"])
+def test_the_three_stages_of_a_recipe_run_on_the_picture_book(book, name):
+    for stage in ("", "_scst", "_nsc"):
+        experiment = read(name + stage)
+        experiment.data, experiment.device = str(book / "book"), "cpu"
+        experiment.output = str(book / (name + stage))
+        experiment.init_from = str(book / name) if stage else ""
+        experiment.loader.features, experiment.loader.num_workers = str(book / "f.h5"), 0
+        experiment.encoder = EncoderConfig(backbone="features", weights="none")
+        sizes = experiment.decoder
+        sizes.embed_dim = sizes.hidden_dim = sizes.attention_dim = 8
+        experiment.vocabulary.min_count, experiment.training.num_epochs = 1, 1
+        train(experiment, progress=False)
+        rows = read_history(book / (name + stage) / "history.jsonl")
+        steps = [row for row in rows if row["kind"] == "step"]
+        assert len(steps) == 3 and all(row["loss"] == row["loss"] for row in steps)
+        assert ("reward" in steps[0]) is bool(stage)
+        baseline = experiment.self_critical.baseline if stage else None
+        assert (Captioner.load(experiment.output).reward or {}).get("baseline") == baseline
