@@ -221,7 +221,7 @@ def test_an_encoder_of_the_user_takes_the_place_of_the_features(tmp_path, capsys
         ({"att_hid_size": 512}, r"att_hid_size 5 found, .*infos\.pkl says 512"),
         ({"said": WORDS[:5]}, r"8 words read and 8 said, but .*infos\.pkl has 5: files of one"),
         ({"said": ["a", "a", *WORDS[2:]]}, r"infos\.pkl: words: 'a' appears twice"),
-        ({"said": ["<pad>", *WORDS[1:]]}, r"infos\.pkl: words: '<pad>' appears twice"),
+        ({"said": ["<pad>", *WORDS[1:]]}, r"infos\.pkl: word '<pad>' is one of our special words"),
         ({"said": ["wav@@", *WORDS[1:]]}, r"infos\.pkl: 'wav@@' is a piece of a word"),
         ({"said": [7, *WORDS[1:]]}, r"infos\.pkl: 'vocab' does not give a word to every index"),
         ({"said": []}, r"infos\.pkl: 'vocab' does not give a word to every index"),

@@ -231,3 +231,9 @@ def test_other_shards_are_not_resumed_with(sharded, dataset):
     loader = make_loader(sharded, dataset)
     with pytest.raises(ValueError, match="other shards than those of the run to resume"):
         loader.load_state_dict(loader.state_dict() | {"shards": "0"})
+
+
+def test_a_split_in_shards_is_not_evaluated(sharded, tiny_bundle, capsys):
+    command = ["evaluate", "--model", str(tiny_bundle), "--data", str(sharded), "--split", "train"]
+    assert main(command) == 1
+    assert "split 'train' lies in tar shards, which are for training" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from captioning.commands.flags import (
     add_generation,
+    add_models,
     check_at_least,
     generation_of,
     new_parser,
@@ -20,12 +21,7 @@ from captioning.commands.flags import (
 def parser() -> ArgumentParser:
     """Flags of `caption`."""
     flags = new_parser("Caption pictures: files, folders, globs. Needs no data set.")
-    flags.add_argument(
-        "--model", type=str, required=True, help="model bundle; A,B (no space): an ensemble of both"
-    )
-    flags.add_argument(
-        "--model_weights", type=str, default="", help="weights of an ensemble, e.g. 0.7,0.3"
-    )
+    add_models(flags)
     flags.add_argument("paths", type=str, nargs="+", help="pictures, folders or globs")
     flags.add_argument("--batch_size", type=int, default=8, help="pictures at once")
     flags.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from captioning.commands.flags import (
     UsageError,
     add_generation,
+    add_models,
     check_at_least,
     check_output,
     generation_of,
@@ -29,12 +30,7 @@ PLACE = "{split}"  # in the name of a file: one file for each split
 def parser() -> ArgumentParser:
     """Flags of `evaluate`."""
     flags = new_parser("Caption splits of a data set and score the captions.")
-    flags.add_argument(
-        "--model", type=str, required=True, help="model bundle; A,B (no space): an ensemble of both"
-    )
-    flags.add_argument(
-        "--model_weights", type=str, default="", help="weights of an ensemble, e.g. 0.7,0.3"
-    )
+    add_models(flags)
     flags.add_argument("--data", type=str, default="data/picturebook", help="data-set folder")
     flags.add_argument(
         "--features", type=str, default="", help="feature store (.h5) in place of the pictures"

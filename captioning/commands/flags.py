@@ -41,6 +41,16 @@ def explain(parser: ArgumentParser, config: Any, prefix: str = "") -> None:
             action.help = helps[action.dest].replace("%", "%%") + " (default: %(default)s)"
 
 
+def add_models(flags: ArgumentParser) -> None:
+    """One bundle, or several that speak with one voice; see `captioning.ensemble.parse_models`."""
+    flags.add_argument(
+        "--model", type=str, required=True, help="model bundle; A,B (no space): an ensemble of both"
+    )
+    flags.add_argument(
+        "--model_weights", type=str, default="", help="weights of an ensemble, e.g. 0.7,0.3"
+    )
+
+
 def add_generation(parser: ArgumentParser) -> None:
     """Decoding flags; those not given keep the bundle's defaults."""
     for name, one, default in walk(GenerationConfig()):

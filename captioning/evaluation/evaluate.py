@@ -18,6 +18,7 @@ from captioning.bundle import Caption, Captioner, visual_input
 from captioning.config import GenerationConfig
 from captioning.datasets.picturebook.lexicon import category_words
 from captioning.datasets.picturebook.scene import load_scenes
+from captioning.datasets.shards import index_of
 from captioning.decoding.generation import Generation
 from captioning.evaluation.chair import ObjectWords, chair, read_objects
 from captioning.evaluation.compare import check_settings, references_hash
@@ -53,6 +54,12 @@ def load_split(
     store = FeatureStore(features) if features else None
     arguments = (data, split, captioner.vocabulary, captioner.eval_transform(), longest)
     dataset = CaptionDataset(*arguments, features=store)
+    there = store is not None or (dataset.folder / dataset.file_names[0]).is_file()
+    if not there and index_of(data, split).is_file():
+        raise ValueError(
+            f"{data}: split {split!r} lies in tar shards, which are for training; name the data "
+            "set they were written from"
+        )
     if store is not None:
         files = [dataset.folder / name for name in dataset.file_names]
         for part in captioner.parts():
@@ -266,10 +273,7 @@ def evaluate(
         UnreadableImageError: see `caption_batches`.
     """
     how = {"batch_size": batch_size, "num_workers": num_workers, "max_pictures": max_pictures}
-    for name, number in how.items():
-        least = 1 if name == "batch_size" else 0
-        if number < least:
-            raise ValueError(f"{name}: {number} received, {least} or more expected")
+    _check_numbers(how)
     config = captioner.generation_config(**overrides)
     choose_metrics(metrics)
     dataset = load_split(captioner, data, split, features)
@@ -293,6 +297,14 @@ def evaluate(
     where = {"device": str(captioner.device), "versions": captioner.to_dict()["versions"]}
     result["settings"] |= about | made | answers.settings() | where
     return result
+
+
+def _check_numbers(how: dict[str, int]) -> None:
+    """Refuse a batch of nothing and negative numbers."""
+    for name, number in how.items():
+        least = 1 if name == "batch_size" else 0
+        if number < least:
+            raise ValueError(f"{name}: {number} received, {least} or more expected")
 
 
 def _has_references(dataset: CaptionDataset) -> bool:

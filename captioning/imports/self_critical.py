@@ -29,7 +29,7 @@ from captioning.config import (
 from captioning.imports.self_critical_tensors import CONVERTERS, to_our_names
 from captioning.imports.unpickle import Record, load_plain_pickle
 from captioning.imports.weights import Rows, Weights, fill, word_tables
-from vocabulary import Vocabulary
+from vocabulary import SPECIAL_WORDS, Vocabulary
 
 UNKNOWN = "UNK"  # the original's word for all rare ones
 FACTS = ("caption_model", "epoch", "iter", "best_val_score", "use_bn", "use_box", "norm_att_feat")
@@ -165,6 +165,8 @@ def arrange_words(infos: Infos) -> tuple[Vocabulary, Rows, Rows]:
     """
     unknown = infos.words.index(UNKNOWN) + 1 if UNKNOWN in infos.words else None
     places = [place for place, _ in enumerate(infos.words, 1) if place != unknown]
+    if special := sorted({*infos.words} & {*SPECIAL_WORDS}):
+        raise ValueError(f"{infos.path}: word {special[0]!r} is one of our special words")
     try:
         vocabulary = Vocabulary([infos.words[place - 1] for place in places])
     except ValueError as error:
