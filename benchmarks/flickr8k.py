@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from captioning.bundle import transforms_of  # noqa: E402
 from captioning.commands.train import parser as train_parser  # noqa: E402
-from captioning.config import Experiment, from_dict, to_dict  # noqa: E402
+from captioning.config import Experiment  # noqa: E402
 from captioning.encoders.cnn import build_encoder  # noqa: E402
 from captioning.evaluation.baselines import (  # noqa: E402
     CaptionPool,
@@ -39,6 +39,7 @@ from captioning.evaluation.evaluate import evaluate  # noqa: E402
 from captioning.evaluation.metrics import leave_one_out, score_captions  # noqa: E402
 from captioning.evaluation.significance import mean_scores, paired_bootstrap  # noqa: E402
 from captioning.files import write_atomically  # noqa: E402
+from captioning.settings import from_dict, to_dict  # noqa: E402
 from captioning.training.loop import train  # noqa: E402
 from data_loader import CaptionDataset  # noqa: E402
 from vocabulary import Vocabulary  # noqa: E402

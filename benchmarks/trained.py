@@ -8,9 +8,10 @@ from typing import Any
 
 from captioning.bundle import Captioner
 from captioning.commands.train import parser as train_parser
-from captioning.config import Experiment, from_dict, to_dict
+from captioning.config import Experiment
 from captioning.evaluation.evaluate import evaluate
 from captioning.files import write_atomically
+from captioning.settings import from_dict, to_dict
 from captioning.training.history import read_history
 from captioning.training.run import flatten
 

@@ -21,16 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from captioning.config import (
-    Experiment,
-    GenerationConfig,
-    TransformConfig,
-    from_dict,
-)
+from captioning.config import Experiment, GenerationConfig, TransformConfig
 from captioning.decoders.build import build_decoder
 from captioning.decoding.generation import Generation, check_config, generate
 from captioning.encoders.cnn import build_encoder
 from captioning.files import write_atomically
+from captioning.settings import from_dict
 from data_loader import Batch, eval_transform, open_image, to_rgb, train_transform
 from model import VisualFeatures
 from vocabulary import Vocabulary

@@ -6,22 +6,9 @@ made from these dataclasses, so a setting has the same name, meaning and limits 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-
-def setting(
-    default: Any,
-    help: str,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple | None = None,
-) -> Any:
-    """A dataclass field that knows its meaning and its limits (both inclusive)."""
-    limits = {"help": help, "low": low, "high": high, "choices": choices}
-    return field(default=default, metadata=limits)
+from captioning.settings import setting
 
 
 @dataclass
@@ -129,6 +116,57 @@ class EncoderConfig:
 
 
 @dataclass
+class TransformerConfig:
+    """Sizes and options of decoder kind transformer; the LSTMs' settings do not touch it."""
+
+    model_dim: int = setting(512, "size of every vector in it, a multiple of num_heads", 1, 8192)
+    feedforward_dim: int = setting(2048, "size between the two layers of a feed-forward", 1, 65536)
+    num_heads: int = setting(8, "comparisons that an attention makes side by side", 1, 64)
+    encoder_layers: int = setting(6, "layers in which regions look at regions", 0, 48)
+    num_layers: int = setting(6, "layers in which words look at words and regions", 1, 48)
+    dropout: float = setting(0.1, "share of numbers dropped while training", 0, 0.95)
+    region_dropout: float = setting(0.5, "the same for regions as they enter", 0, 0.95)
+    norm: str = setting(
+        "standard",
+        "layer norm; annotated divides by (unbiased deviation + 1e-6), as older weights need",
+        choices=("standard", "annotated"),
+    )
+    cross_attention: str = setting(
+        "dot_product",
+        "how words look at regions; x_linear: one head that multiplies word and region number by "
+        "number, and gates what it saw",
+        choices=("dot_product", "x_linear"),
+    )
+    position: str = setting(
+        "none",
+        "what a region knows of its place: gxg: rows and columns of a grid that its box covers; "
+        "g2: all cells; box_coord: the four edges",
+        choices=("none", "gxg", "g2", "box_coord"),
+    )
+    position_grid: int = setting(12, "rows and columns of that grid", 1, 100)
+    area_share: str = setting(
+        "cell",
+        "an entry is the covered share of the cell, or the share of the box that lies in the cell",
+        choices=("cell", "box"),
+    )
+    relations: bool = setting(
+        False, "regions look at regions by where they lie as well (object relations)"
+    )
+    relations_plus_one: bool = setting(
+        False, "add 1 to widths and heights there, as the published code did to boxes in 0..1"
+    )
+    attention_on_attention: bool = setting(
+        False, "gate what an attention found by what was asked (AoA)"
+    )
+    memory_slots: int = setting(
+        0, "learned keys and values beside the regions in each encoder layer (M2)", 0, 1000
+    )
+    meshed: bool = setting(
+        False, "words look at the regions of every encoder layer, gated (M2), not of the last only"
+    )
+
+
+@dataclass
 class DecoderConfig:
     """The network that says the words."""
 
@@ -136,8 +174,8 @@ class DecoderConfig:
         "attention",
         "rnn: Show and Tell; attention: Show, Attend and Tell; fc: Show and Tell with the maxout "
         "LSTM; att2in, att2in2: attention into the candidate; updown: Up-Down; adaptive: with a "
-        "visual sentinel",
-        choices=("rnn", "attention", "fc", "att2in", "att2in2", "updown", "adaptive"),
+        "visual sentinel; transformer: no LSTM (its settings: decoder.transformer)",
+        choices=tuple("rnn attention fc att2in att2in2 updown adaptive transformer".split()),
     )
     embed_dim: int = setting(256, "size of a word vector", 1, 8192)
     hidden_dim: int = setting(
@@ -146,6 +184,7 @@ class DecoderConfig:
     attention_dim: int = setting(256, "size of the comparison of word and region", 1, 8192)
     num_layers: int = setting(1, "LSTM layers (rnn only)", 1, 12)
     dropout: float = setting(0.3, "share of numbers dropped while training", 0, 0.95)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
 
 
 @dataclass
@@ -212,6 +251,12 @@ class TrainingConfig:
     )
     num_epochs: int = setting(10, "passes over the training pictures", 1, 100_000)
     optimizer: str = setting("adamw", "adam, adamw or sgd", choices=("adam", "adamw", "sgd"))
+    adam_beta2: float = setting(
+        0.999,
+        "how long Adam remembers squared gradients; 0.98 is usual for transformers",
+        0,
+        0.99999,
+    )
     learning_rate: float = setting(1e-3, "step size of the decoder", 1e-9, 10)
     encoder_learning_rate: float = setting(1e-4, "step size of the encoder, where trained", 0, 10)
     weight_decay: float = setting(0.0, "pull of all weights towards zero", 0, 1)
@@ -223,12 +268,17 @@ class TrainingConfig:
     )
     schedule: str = setting(
         "cosine",
-        "learning rate after the warm-up: constant, cosine, linear, step",
-        choices=("constant", "cosine", "linear", "step"),
+        "learning rate after the warm-up: constant, cosine, linear, step; noam: falls with the "
+        "root of the step; plateau: reduced when validation CIDEr stops rising",
+        choices=("constant", "cosine", "linear", "step", "noam", "plateau"),
     )
     warmup_steps: int = setting(0, "steps in which the learning rate rises from zero", 0)
+    decay_from: int = setting(0, "epoch from which reductions are counted (schedule step)", 0)
     decay_every: int = setting(3, "epochs between two reductions (schedule step)", 1)
-    decay_rate: float = setting(0.8, "factor of each reduction (schedule step)", 0, 1)
+    decay_rate: float = setting(0.8, "factor of each reduction (schedules step, plateau)", 0, 1)
+    patience: int = setting(
+        3, "validations without a better CIDEr before a reduction (schedule plateau)", 1
+    )
     label_smoothing: float = setting(0.0, "share of probability spread over all words", 0, 0.9)
     scheduled_sampling: float = setting(
         0.0, "largest chance to feed the decoder its own word; rises from 0 over the run", 0, 1
@@ -332,70 +382,3 @@ class EyesConfig:
     precision: str = setting("bf16", "bf16 or fp32", choices=("bf16", "fp32"))
     device: str = setting("auto", "auto, cpu, cuda, ...")
     workers: int = setting(2, "processes that draw", 1, 64)
-
-
-def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
-    """Every setting of a config and of the configs in it: dotted name, field, value."""
-    for one in fields(config):
-        value = getattr(config, one.name)
-        if is_dataclass(value):
-            yield from walk(value, f"{prefix}{one.name}.")
-        else:
-            yield prefix + one.name, one, value
-
-
-def validate(config: Any) -> None:
-    """Check every setting against its type, its limits and its choices.
-
-    Raises:
-        ValueError: the first setting that does not fit: its name, what it is, what is allowed.
-    """
-    kinds: dict[type, tuple[Any, str]] = {
-        bool: (bool, "true or false"),
-        int: (int, "a whole number"),
-        float: (int | float, "a number"),
-        str: (str, "text"),
-        type(None): (int | None, "a whole number or none"),
-    }
-    for name, one, value in walk(config):
-        kind, meaning = kinds[type(one.default)]
-        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            raise ValueError(f"{name}: {value!r} received, {meaning} expected")
-        low, high, choices = (one.metadata.get(key) for key in ("low", "high", "choices"))
-        if choices is not None and value not in choices:
-            raise ValueError(f"{name}: {value!r} received, one of {list(choices)} expected")
-        if value is None or low is None:
-            continue
-        if not low <= value <= (math.inf if high is None else high):  # NaN is refused as well
-            limits = f"at least {low}" if high is None else f"{low} to {high}"
-            raise ValueError(f"{name}: {value} received, {limits} expected")
-
-
-def from_dict(cls: type, record: dict, prefix: str = "") -> Any:
-    """A config from a dictionary (of a bundle or a recipe); what it leaves out keeps its default.
-
-    Raises:
-        ValueError: a key is not a setting, or a value does not fit; the message names it.
-    """
-    if not isinstance(record, dict):
-        raise ValueError(
-            f"{prefix.rstrip('.') or 'settings'}: {record!r} received, a mapping expected"
-        )
-    known = {one.name: one for one in fields(cls)}
-    for key in record:
-        if key not in known:
-            raise ValueError(f"{prefix}{key}: unknown setting, one of {sorted(known)} expected")
-    values = {}
-    for key, value in record.items():
-        factory = known[key].default_factory
-        nested = isinstance(factory, type) and is_dataclass(factory)
-        values[key] = from_dict(factory, value, f"{prefix}{key}.") if nested else value
-    config = cls(**values)
-    if not prefix:
-        validate(config)
-    return config
-
-
-def to_dict(config: Any) -> dict:
-    """A JSON- and YAML-ready dictionary."""
-    return asdict(config)

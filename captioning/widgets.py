@@ -18,8 +18,8 @@ import ipywidgets
 from IPython import get_ipython
 from matplotlib.figure import Figure
 
-from captioning.config import validate, walk
 from captioning.plotting.style import PALETTE, image_bytes
+from captioning.settings import validate, walk
 
 LIVE_MIME = "application/vnd.jupyter.widget-view+json"
 COLUMNS = ("setting", "value", "allowed", "meaning")

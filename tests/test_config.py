@@ -13,11 +13,8 @@ from captioning.config import (
     EyesConfig,
     GenerationConfig,
     TrainingConfig,
-    from_dict,
-    to_dict,
-    validate,
-    walk,
 )
+from captioning.settings import from_dict, to_dict, validate, walk
 
 SETTINGS = [*walk(Experiment()), *walk(EyesConfig(), "eyes.")]
 

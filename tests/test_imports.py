@@ -77,7 +77,7 @@ def test_model_needs_torch_torchvision_and_python_only():
 # {config, datasets, encoders, decoders, decoding, plotting} <- bundle <- {rewards, evaluation}
 # <- training <- {cli, demo}
 LAYERS = [
-    {"files", "folders", "disk", "workers"},
+    {"files", "folders", "disk", "workers", "settings", "boxes"},
     {"config", "datasets", "features", "encoders", "decoders", "decoding", "plotting"},
     {"bundle", "ensemble", "picture_files"},
     {"rewards", "evaluation", "imports"},

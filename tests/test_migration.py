@@ -7,7 +7,8 @@ from pathlib import Path
 
 from captioning.cli import COMMANDS
 from captioning.commands import data, features
-from captioning.config import Experiment, GenerationConfig, walk
+from captioning.config import Experiment, GenerationConfig
+from captioning.settings import walk
 
 PAGE = (
     Path(__file__).parents[1].joinpath("docs", "from-self-critical-pytorch.md").read_text("utf-8")

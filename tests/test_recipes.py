@@ -9,11 +9,12 @@ import pytest
 
 from captioning.bundle import Captioner
 from captioning.commands.train import parser
-from captioning.config import EncoderConfig, Experiment, from_dict
+from captioning.config import EncoderConfig, Experiment
 from captioning.datasets.picturebook.writer import write_picturebook
 from captioning.features.pictures import list_data, list_splits
 from captioning.features.signature import imported_signature
 from captioning.features.writer import StoreWriter
+from captioning.settings import from_dict
 from captioning.training.history import read_history
 from captioning.training.loop import train
 from captioning.training.run import check_same_architecture

@@ -10,7 +10,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.config import GenerationConfig, from_dict, walk
+from captioning.config import GenerationConfig
+from captioning.settings import from_dict, walk
 
 
 class UsageError(ValueError):

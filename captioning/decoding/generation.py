@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from captioning.config import GenerationConfig, validate
+from captioning.config import GenerationConfig
 from captioning.decoding.beam import beam_search
 from captioning.decoding.constraints import constraints_of, start_ids
 from captioning.decoding.sampling import greedy_search, sample
 from captioning.decoding.scoring import Decoder
+from captioning.settings import validate
 
 if TYPE_CHECKING:
     from model import VisualFeatures

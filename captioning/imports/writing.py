@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.bundle import Captioner
-from captioning.config import validate
 from captioning.files import write_atomically
 from captioning.folders import whole_folder
+from captioning.settings import validate
 
 
 def check_place(output: str | Path, overwrite: bool = False) -> None:

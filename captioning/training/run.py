@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from captioning.bundle import Captioner, load_weights
-from captioning.config import Experiment, GenerationConfig, validate, walk
+from captioning.config import Experiment, GenerationConfig
 from captioning.datasets.shard_loader import ShardLoader
 from captioning.decoding.generation import check_config
 from captioning.features.checked import open_for_training
 from captioning.rewards.mixture import Reward
+from captioning.settings import validate, walk
 from captioning.training.checkpoint import restore_random_state
 from captioning.training.cross_entropy import CrossEntropy
 from captioning.training.data import build_datasets, build_loader
