@@ -12,6 +12,7 @@ from captioning.decoders.recurrent import (
     DecoderFC,
     DecoderUpDown,
 )
+from captioning.decoders.transformer import DecoderTransformer
 from model import DecoderRNN, DecoderWithAttention
 
 RECURRENT = {
@@ -30,6 +31,7 @@ TITLES = {
     "att2in2": "Att2in2",
     "updown": "Up-Down",
     "adaptive": "adaptive attention",
+    "transformer": "transformer",
 }
 
 
@@ -40,4 +42,6 @@ def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> n
         return DecoderRNN(*sizes, config.num_layers, config.dropout)
     if config.kind == "attention":
         return DecoderWithAttention(*sizes, config.attention_dim, config.dropout)
+    if config.kind == "transformer":
+        return DecoderTransformer(vocab_size, feature_dim, config)
     return RECURRENT[config.kind](vocab_size, feature_dim, config)
