@@ -277,7 +277,10 @@ class TrainingConfig:
     decay_every: int = setting(3, "epochs between two reductions (schedule step)", 1)
     decay_rate: float = setting(0.8, "factor of each reduction (schedules step, plateau)", 0, 1)
     patience: int = setting(
-        3, "validations without a better CIDEr before a reduction (schedule plateau)", 1
+        3,
+        "validations without a better CIDEr that are borne; the next one reduces (schedule "
+        "plateau)",
+        1,
     )
     label_smoothing: float = setting(0.0, "share of probability spread over all words", 0, 0.9)
     scheduled_sampling: float = setting(

@@ -225,8 +225,11 @@ def test_the_output_of_two_processes_is_that_of_one(place, found):
     assert [row["epoch"] for row in rows_of(place / "whole", "step")] == [1] * 3 + [2] * 3 + [3] * 3
     assert [row["epoch"] for row in rows_of(place / "whole", "epoch")] == [0, 1, 2, 3]
     assert isinstance(Captioner.load(place / "whole", "cpu"), Captioner)
-    random = load_checkpoint(place / "whole" / "checkpoint" / "state.pt", "cpu")["random"]
+    state = load_checkpoint(place / "whole" / "checkpoint" / "state.pt", "cpu")
+    random, scores = state["random"], state["progress"]["scores"]
     assert len(random) == 2 and not torch.equal(random[0]["cpu"], random[1]["cpu"])
+    assert scores == [row["CIDEr"] for row in rows_of(place / "whole", "epoch")]
+    assert scores == found[0]["kept"] == found[1]["kept"]
 
 
 def test_the_command_line_prints_once(found):

@@ -11,15 +11,9 @@ from conftest import quiet, rows_of
 from odd_pictures import two_halves
 
 from captioning.bundle import Captioner
-from captioning.config import TrainingConfig
 from captioning.training.checkpoint import load_checkpoint
 from captioning.training.cross_entropy import caption_loss
 from captioning.training.run import prepare_run
-from captioning.training.schedules import (
-    check_schedule,
-    learning_rate_factor,
-    sampling_probability,
-)
 from captioning.training.update import TrainingError, take_step
 from data_loader import CaptionDataset, UnreadableImageError
 from model import DecoderOutput
@@ -57,35 +51,6 @@ def test_attention_penalty_is_added():
     weights = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # the second word does not count
     loss, plain = caption_loss(DecoderOutput(logits, weights), captions, attention_penalty=3)
     assert loss.item() == pytest.approx(plain.item() + 3 * (0 + 1) / 2)
-
-
-# ---- schedules ----
-
-
-def test_learning_rates_by_hand():
-    warm = TrainingConfig(warmup_steps=4, schedule="linear")
-    factors = [learning_rate_factor(step, 8, 2, warm) for step in range(8)]
-    assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25])
-    cosine = TrainingConfig(schedule="cosine")
-    factors = [learning_rate_factor(step, 4, 2, cosine) for step in range(4)]
-    assert factors == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
-    step = TrainingConfig(schedule="step", decay_every=2, decay_rate=0.5)
-    factors = [learning_rate_factor(step_, 10, 1, step) for step_ in range(6)]
-    assert factors == [1, 1, 0.5, 0.5, 0.25, 0.25]
-    assert learning_rate_factor(7, 8, 2, TrainingConfig(schedule="constant")) == 1
-
-
-def test_scheduled_sampling_rises_to_its_setting():
-    config = TrainingConfig(scheduled_sampling=0.4)
-    assert [sampling_probability(s, 5, config) for s in range(5)] == pytest.approx(
-        [0, 0.1, 0.2, 0.3, 0.4]
-    )
-
-
-def test_warm_up_must_be_shorter_than_the_run():
-    check_schedule(TrainingConfig(warmup_steps=5), 6)
-    with pytest.raises(ValueError, match=r"warmup_steps: 6 received, fewer than the 6 steps"):
-        check_schedule(TrainingConfig(warmup_steps=6), 6)
 
 
 # ---- a run ----
@@ -219,6 +184,12 @@ def change(experiment, name, value):
     ("name", "value", "message"),
     [
         ("training.warmup_steps", 6, "training.warmup_steps: 6 received, fewer than the 6 steps"),
+        (
+            "training.schedule",
+            "noam",
+            "training.warmup_steps: 0 received, at least 1 expected with",
+        ),
+        ("training.patience", 0, "training.patience: 0 received, at least 1 expected"),
         ("loader.train_split", "trane", "captions_trane.json: no such file (splits found there:"),
         ("loader.val_split", "dev", "captions_dev.json: no such file"),
         ("data", "nowhere", "nowhere/annotations/captions_train.json: no such file"),

@@ -126,9 +126,11 @@ def scores_of(folder: Path, number: int) -> dict[str, Any]:
 
 def whole_run(folder: Path, output: str, **arguments: Any) -> None:
     """Self-critical training with everything that must be saved, also in several processes:
-    dropout, accumulated batches, an encoder that thaws and whose batch norms learn.
+    dropout, accumulated batches, an encoder that thaws and whose batch norms learn, a rate that
+    follows the validations.
     """
     settings = {"num_epochs": 3, "save_every_steps": 2, "objective": "reinforce", "accumulate": 2}
+    settings |= {"schedule": "plateau", "patience": 1}
     experiment = small_experiment(folder / "data", folder / output, **settings)
     experiment.loader.batch_size, experiment.loader.max_pictures = 2, 18  # 3 steps, the last short
     experiment.init_from = str(folder / "start")
@@ -175,8 +177,13 @@ def everything(folder: Path) -> dict[str, Any]:
     """All that needs no disturbance from outside."""
     found: dict[str, Any] = {"steps": {case: one_step_of(folder, case, 2) for case in CASES}}
     found["scores"] = {number: scores_of(folder, number) for number in VALIDATED}
-    found["norms"] = {}
-    whole_run(folder, "whole", on_step=lambda run, row: found["norms"].update(moving_means(run)))
+    found["norms"], found["kept"] = {}, []
+    whole_run(
+        folder,
+        "whole",
+        on_step=lambda run, row: found["norms"].update(moving_means(run)),
+        on_epoch=lambda run, row: found["kept"].append(run.scores[-1]),
+    )
     found["interrupted"] = message_of(lambda: whole_run(folder, "broken", on_step=interrupt))
     whole_run(folder, "broken", resume=True)
     found["used"] = message_of(lambda: whole_run(folder, "whole"))

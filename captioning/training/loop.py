@@ -157,6 +157,7 @@ def validate_and_keep(
     """Score the captioner as it is now, log it, and write the bundle when it is the best."""
     began = time.perf_counter()
     row = validate_run(run)
+    run.scores.append(row["CIDEr"])
     keep_if_best(run, row, folder)
     run.minutes += (time.perf_counter() - began) / 60
     row["minutes"] = round(run.minutes, 3)

@@ -56,6 +56,7 @@ class Run:
         step (int): steps made.
         best (float): best validation CIDEr so far.
         best_epoch (int): the epoch (1, 2, ...) it was reached in.
+        scores (list[float]): CIDEr of each validation so far; the start's, if any, is the first.
         minutes (float): time of the epochs so far, validation included.
         history_rows (int): rows of the log that belong to the state.
         collapsed (int): steps in a row in which the captions had no variety.
@@ -73,6 +74,7 @@ class Run:
     step: int = 0
     best: float = float("-inf")
     best_epoch: int = 0
+    scores: list[float] = field(default_factory=list)
     minutes: float = 0.0
     history_rows: int = 0
     collapsed: int = 0
@@ -112,6 +114,7 @@ class Run:
                 "step": self.step,
                 "best": self.best,
                 "best_epoch": self.best_epoch,
+                "scores": self.scores,
                 "minutes": self.minutes,
                 "history_rows": self.history_rows,
                 "collapsed": self.collapsed,
@@ -148,10 +151,13 @@ def flatten(record: dict, prefix: str = "") -> dict[str, Any]:
 def check_same_run(state: dict[str, Any], run: Run) -> None:
     """Refuse to continue a run with other settings, pictures or words.
 
+    A setting that a checkpoint is too old to know had what is its default now.
+
     Raises:
         ValueError: the first difference: its name, what was saved, what was received.
     """
-    saved, given = flatten(state["experiment"]), flatten(asdict(run.experiment))
+    defaults, given = flatten(asdict(Experiment())), flatten(asdict(run.experiment))
+    saved = defaults | flatten(state["experiment"])
     saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
     saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
     saved["processes"], given["processes"] = len(state["random"]), run.processes.size
@@ -231,7 +237,8 @@ def make_objective(run: Run, reward: Reward | None = None) -> Objective:
 
 
 def check_names_and_phases(experiment: Experiment) -> None:
-    """Refuse a thaw that never comes, rewards without a start, a log in the model's place.
+    """Refuse a thaw that never comes, rewards without a start, noam without a warm-up, a log in
+    the model's place.
 
     Raises:
         ValueError: the setting, what it is, what is allowed.
@@ -246,6 +253,11 @@ def check_names_and_phases(experiment: Experiment) -> None:
         raise ValueError(
             f"init_from: none received, a bundle trained with cross-entropy expected for objective "
             f"{settings.objective!r}: a captioner that says nothing right yet is never rewarded"
+        )
+    if settings.schedule == "noam" and not settings.warmup_steps:
+        raise ValueError(
+            "training.warmup_steps: 0 received, at least 1 expected with training.schedule noam, "
+            "which falls the slower the longer it rose"
         )
     name = settings.log_file
     if Path(name).name != name or not name.endswith(".jsonl"):
@@ -273,10 +285,11 @@ def check_same_architecture(experiment: Experiment, start: Experiment) -> None:
         ValueError: the first setting that differs: its name, what it is, what the bundle has.
     """
     unlike = {"weights", "trainable", "trainable_from_epoch", "freeze_batch_norm", "dropout"}
+    unlike |= {"flip", "resize_size", "transformer.dropout", "transformer.region_dropout"}
     for part in ("encoder", "decoder", "transform"):
         theirs = dict((name, value) for name, _, value in walk(getattr(start, part)))
         for name, _, value in walk(getattr(experiment, part)):
-            if name not in unlike | {"flip", "resize_size"} and theirs[name] != value:
+            if name not in unlike and theirs[name] != value:
                 raise ValueError(
                     f"{part}.{name}: {value!r} received, but {experiment.init_from} (init_from) "
                     f"has {theirs[name]!r}"
@@ -295,7 +308,8 @@ def build_optimizer(captioner: Captioner, experiment: Experiment) -> torch.optim
     for group in groups:
         group["lr"] = group["base_lr"]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    more = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
+    betas = {"betas": (0.9, settings.adam_beta2)}
+    more = {"momentum": 0.9} if settings.optimizer == "sgd" else betas
     kind = kinds[settings.optimizer]
     return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, **more)
 

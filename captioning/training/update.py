@@ -134,7 +134,8 @@ def moving_means(run: Run) -> list[Tensor]:
 def set_learning_rates(run: Run) -> float:
     """Put the learning rates of this step into the optimizer; returns their common factor."""
     settings = run.experiment.training
-    factor = learning_rate_factor(run.step, run.total_steps, run.steps_per_epoch, settings)
+    place = (run.step, run.total_steps, run.steps_per_epoch)
+    factor = learning_rate_factor(*place, settings, run.scores)
     for group in run.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
     return factor
