@@ -209,10 +209,7 @@ def test_an_encoder_of_the_user_takes_the_place_of_the_features(tmp_path, capsys
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"caption_model": "transformer"},
-            r"infos\.pkl: caption_model 'transformer' found, one of",
-        ),
+        ({"caption_model": "adaatt"}, r"infos\.pkl: caption_model 'adaatt' found, one of"),
         ({"caption_model": ["fc"]}, r"infos\.pkl: caption_model \['fc'\] found"),
         ({"caption_model": "fc"}, r"model\.pth: no tensor 'img_embed.weight' in it"),
         ({"caption_model": "att2in"}, r"model\.pth: tensor 'att_embed.0.weight' has no place in"),

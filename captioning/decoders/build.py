@@ -35,6 +35,15 @@ TITLES = {
 }
 
 
+def describe_sizes(config: DecoderConfig) -> str:
+    """The sizes of a decoder, for the cards of bundles."""
+    if config.kind != "transformer":
+        return f"embed_dim {config.embed_dim}, hidden_dim {config.hidden_dim}"
+    sizes = config.transformer
+    layers = f"encoder_layers {sizes.encoder_layers}, num_layers {sizes.num_layers}"
+    return f"model_dim {sizes.model_dim}, feedforward_dim {sizes.feedforward_dim}, {layers}"
+
+
 def build_decoder(config: DecoderConfig, vocab_size: int, feature_dim: int) -> nn.Module:
     """The decoder of a config, with random weights."""
     sizes = (vocab_size, feature_dim, config.embed_dim, config.hidden_dim)

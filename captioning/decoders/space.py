@@ -73,7 +73,7 @@ def pair_geometry(boxes: Tensor, plus_one: bool = False) -> Tensor:
         Tensor: (B, P, P, 4) float32, the second dimension is m.
     """
     first, last = boxes.float().chunk(2, -1)  # (B, P, 2)
-    centre, size = (first + last) / 2, (last - first + plus_one).clamp(min=MIN_SIZE)
+    centre, size = (first + last) / 2, (last - first + float(plus_one)).clamp(min=MIN_SIZE)
     distance = (centre.unsqueeze(2) - centre.unsqueeze(1)).abs() / size.unsqueeze(2)
     ratio = size.unsqueeze(2) / size.unsqueeze(1)  # (B, P, P, 2)
     return torch.cat([distance.clamp(min=MIN_DISTANCE), ratio], -1).log()

@@ -24,6 +24,7 @@ single position is written as what it is, a layer norm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 CHUNK_BYTES = 8 * 2**20  # of the largest tensor: words x regions x D numbers of a chunk
+CHUNK_BYTES_ON_GPU = 32 * 2**20  # where many small operations cost more than a little memory
 
 
 def compare(
@@ -71,12 +73,14 @@ def compare(
 
 
 def chunks(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Pictures and words that meet at once; a picture's words are split if they are too many."""
-    num_pictures, num_queries = queries.shape[:2]
-    words = max(1, CHUNK_BYTES // (keys.shape[1] * keys.shape[2] * keys.element_size()))
-    pictures = max(1, words // num_queries)
+    """Pictures and words that meet at once: several pictures, or a part of one picture's words."""
+    num_pictures, num_words = queries.shape[:2]
+    size = CHUNK_BYTES if keys.device.type == "cpu" else CHUNK_BYTES_ON_GPU
+    fit = max(1, size // (keys.shape[1] * keys.shape[2] * keys.element_size()))  # words
+    pictures = max(1, fit // num_words)
+    words = math.ceil(num_words / math.ceil(num_words / fit))  # parts of about the same size
     for first in range(0, num_pictures, pictures):
-        for start in range(0, num_queries, words):
+        for start in range(0, num_words, words):
             yield slice(first, first + pictures), slice(start, start + words)
 
 

@@ -1,12 +1,13 @@
 """Checkpoints of ImageCaptioning.pytorch (and self-critical.pytorch) become captioners of ours.
 
-caption_model fc and newfc become kind `fc`, show_tell `rnn`, att2in, att2in2 and updown (once
-called topdown) the kinds of these names. There index 0 is start, end and padding at once, and the
-word for all rare ones stands last.
+caption_model fc and newfc become kind `fc`, show_tell `rnn`, att2in, att2in2, updown (once called
+topdown) and transformer the kinds of these names; so does relation_transformer of
+object_relation_transformer, which was built on that code. There index 0 is start, end and padding
+at once, and the word for all rare ones stands last.
 
 Source: github.com/ruotianluo/ImageCaptioning.pytorch, captioning/utils/misc.py (files),
 captioning/utils/opts.py (options), captioning/data/dataloader.py (features), scripts/
-prepro_labels.py (words).
+prepro_labels.py (words); github.com/yahoo/object_relation_transformer, dataloader.py (boxes).
 """
 
 from __future__ import annotations
@@ -26,13 +27,29 @@ from captioning.config import (
     TransformConfig,
     VocabularyConfig,
 )
-from captioning.imports.self_critical_tensors import CONVERTERS, to_our_names
+from captioning.imports.self_critical_tensors import RECURRENT, State, to_our_names
+from captioning.imports.self_critical_transformer import (
+    EMBEDDING,
+    OTHERS,
+    OUTPUT,
+    TOGETHER,
+    TRANSFORMERS,
+    check_options,
+    dropout_of,
+    sizes_claimed,
+    transformer_settings,
+)
 from captioning.imports.unpickle import Record, load_plain_pickle
-from captioning.imports.weights import Rows, Weights, fill, word_tables
+from captioning.imports.weights import Linear, Rows, Weights, fill, word_tables
 from vocabulary import SPECIAL_WORDS, Vocabulary
 
 UNKNOWN = "UNK"  # the original's word for all rare ones
-FACTS = ("caption_model", "epoch", "iter", "best_val_score", "use_bn", "use_box", "norm_att_feat")
+FACTS = (
+    *("caption_model", "epoch", "iter", "best_val_score", "use_bn", "use_box", "norm_att_feat"),
+    *("cached_transformer", "legacy_extra_skip"),
+)
+CONVERTERS = RECURRENT | TRANSFORMERS
+SOURCES = {"relation_transformer": "yahoo/object_relation_transformer"}
 
 
 class Infos(NamedTuple):
@@ -91,8 +108,9 @@ def import_self_critical(
         raise ValueError(f"encoder: {found}, {model_file} expects {feature_dim}")
     fill(captioner.decoder, state, weights.path)
     known = {name: infos.options.get(name) for name in FACTS}
+    source = SOURCES.get(known["caption_model"], "ruotianluo/ImageCaptioning.pytorch")
     captioner.record = {
-        "imported": "ImageCaptioning.pytorch (github.com/ruotianluo/ImageCaptioning.pytorch)",
+        "imported": f"{source.partition('/')[2]} (github.com/{source})",
         "original": {k: v for k, v in known.items() if isinstance(v, str | int | float) and v == v},
     }
     return captioner.train(False)
@@ -121,13 +139,35 @@ def differences(captioner: Captioner) -> list[str]:
         )
     if kind in ("fc", "rnn"):
         sentences.append("A store with one region a picture, that vector, gives its numbers.")
-    if options.get("use_box"):
+    if kind == "transformer":
+        sentences += transformer_differences(options)
+    if options.get("use_box") and options["caption_model"] != "relation_transformer":
         sentences.append(
             "The last five numbers of a region are its box: left, top, right, bottom and area as "
             "shares of the picture."
         )
     if options.get("norm_att_feat"):
         sentences.append("The vector of a region is divided by its length before all else.")
+    return sentences
+
+
+def transformer_differences(options: dict[str, Any]) -> list[str]:
+    """What is to be known of a transformer."""
+    sentences = [
+        "Should training go on: `region_dropout` is the original's drop_prob_lm and falls on the "
+        "regions as they enter, `dropout` is its dropout and falls everywhere else, as there.",
+    ]
+    if options["caption_model"] == "relation_transformer":
+        sentences.append(
+            "Boxes come from the store, as shares of the picture, in the order of the regions; "
+            "as in the original, 1 is added to their widths and heights."
+        )
+        if "legacy_extra_skip" not in options:
+            sentences.append(
+                "The infos do not say legacy_extra_skip, which the original then leaves out, and "
+                "so does this. The weights its authors published after self-critical training "
+                "need it; here they would give other captions."
+            )
     return sentences
 
 
@@ -147,7 +187,10 @@ def read_infos(path: str | Path) -> Infos:
     options = vars(options) | {name: record[name] for name in FACTS if name in record}
     model = options.get("caption_model")
     if not isinstance(model, str) or model not in CONVERTERS:
-        raise ValueError(f"{path}: caption_model {model!r} found, one of {[*CONVERTERS]} expected")
+        reason = OTHERS.get(model) if isinstance(model, str) else None
+        found = f"{model!r} found" + (f" ({reason})" if reason else "")
+        raise ValueError(f"{path}: caption_model {found}, one of {[*CONVERTERS]} expected")
+    check_options(options, path)
     by_index = {str(index): word for index, word in words.items()}
     listed = [by_index.get(str(index)) for index in range(1, len(words) + 1)]
     if not listed or not all(isinstance(word, str) for word in listed):
@@ -176,36 +219,60 @@ def arrange_words(infos: Infos) -> tuple[Vocabulary, Rows, Rows]:
 
 def convert(
     weights: Weights, infos: Infos, read: Rows, said: Rows
-) -> tuple[DecoderConfig, dict[str, Tensor], int]:
+) -> tuple[DecoderConfig, State, int]:
     """The decoder's settings, its tensors under our names, and the size of a region's vector.
 
     Raises:
         ValueError: a tensor is missing, left, or does not fit the others or the infos.
     """
-    model, together = infos.options["caption_model"], "files of one training expected"
+    model = infos.options["caption_model"]
+    embedding, output = word_layers(weights, infos)
+    kind, state, feature_dim = to_our_names(weights, CONVERTERS[model])
+    weights.finish(f"{model}, the caption_model of {infos.path}")
+    if kind == "transformer":
+        sizes = transformer_settings(state, infos.options, weights.path)
+        config = DecoderConfig(kind, transformer=sizes)
+        claimed = sizes_claimed(sizes, infos.options)
+    else:
+        config = recurrent_settings(kind, state, embedding.shape[1], output[0].shape[1])
+        config.dropout = dropout_of(infos.options, "drop_prob_lm", 0.5)
+        claimed = [("input_encoding_size", config.embed_dim), ("rnn_size", config.hidden_dim)]
+        if "attention.score.weight" in state:
+            claimed.append(("att_hid_size", config.attention_dim))
+    for name, found in claimed:
+        if infos.number(name, found) != found:
+            told = f"{name} {found} found, {infos.path} says {infos.options[name]}"
+            raise ValueError(f"{weights.path}: {told}: {TOGETHER}")
+    return config, state | word_tables(embedding, output, read, said), feature_dim
+
+
+def word_layers(weights: Weights, infos: Infos) -> tuple[Tensor, Linear]:
+    """The two layers with a row for each word: vectors of those read, scores of those said.
+
+    Raises:
+        ValueError: there are other numbers of words than the infos have.
+    """
     if "logit.0.weight" in weights:
         raise ValueError(
             f"{weights.path}: several layers before the words, logit_layers 1 expected"
         )
-    plain = "embed.weight" in weights
-    embedding = weights.take("embed.weight" if plain else "embed.0.weight", 2)
-    output = weights.linear("logit")
+    if infos.options["caption_model"] in TRANSFORMERS:
+        names = EMBEDDING, OUTPUT
+    else:
+        plain = "embed.weight" in weights
+        names = "embed.weight" if plain else "embed.0.weight", "logit"
+    embedding, output = weights.take(names[0], 2), weights.linear(names[1])
     if not len(embedding) == len(output[0]) == len(infos.words) + 1:
         found = f"{len(embedding) - 1} words read and {len(output[0]) - 1} said"
-        raise ValueError(
-            f"{weights.path}: {found}, but {infos.path} has {len(infos.words)}: {together}"
-        )
-    kind, state, feature_dim = to_our_names(weights, model)
-    weights.finish(f"{model}, the caption_model of {infos.path}")
-    config = DecoderConfig(kind, embedding.shape[1], output[0].shape[1])
-    claimed = {"input_encoding_size": config.embed_dim, "rnn_size": config.hidden_dim}
+        told = f"{infos.path} has {len(infos.words)}"
+        raise ValueError(f"{weights.path}: {found}, but {told}: {TOGETHER}")
+    return embedding, output
+
+
+def recurrent_settings(kind: str, state: State, embed_dim: int, hidden_dim: int) -> DecoderConfig:
+    """Sizes of a network with a memory, as its tensors have them."""
+    config = DecoderConfig(kind, embed_dim, hidden_dim)
     if "attention.score.weight" in state:
-        config.attention_dim = claimed["att_hid_size"] = state["attention.score.weight"].shape[1]
-    for name, found in claimed.items():
-        if infos.number(name, found) != found:
-            told = f"{name} {found} found, {infos.path} says {infos.options[name]}"
-            raise ValueError(f"{weights.path}: {told}: {together}")
+        config.attention_dim = state["attention.score.weight"].shape[1]
     config.num_layers = max(sum(name.startswith("lstm.weight_hh") for name in state), 1)
-    dropout = infos.options.get("drop_prob_lm")
-    config.dropout = dropout if isinstance(dropout, float) and 0 <= dropout <= 0.95 else 0.5
-    return config, state | word_tables(embedding, output, read, said), feature_dim
+    return config

@@ -18,6 +18,8 @@ from torch import Tensor
 from captioning.imports.weights import Linear, Weights, named
 
 State = dict[str, Tensor]
+# the kind of our decoder, how its tensors are read, which one regions meet first
+Converter = tuple[str, Callable[[Weights], State], str]
 Norm = tuple[Tensor, Tensor]  # what a batch norm multiplies by, and what it adds
 
 
@@ -146,8 +148,8 @@ def fold(linear: Linear, norm: Norm | None) -> Linear:
     return (weight * norm[0]).float(), (bias + weight @ norm[1]).float()
 
 
-# caption_model -> the kind of our decoder, how its tensors are read, which one regions meet first
-CONVERTERS: dict[str, tuple[str, Callable[[Weights], State], str]] = {
+# by caption_model
+RECURRENT: dict[str, Converter] = {
     "fc": ("fc", fc, "image_to_embedding"),
     "newfc": ("fc", newfc, "image_to_embedding"),
     "show_tell": ("rnn", show_tell, "image_to_embedding"),
@@ -158,12 +160,12 @@ CONVERTERS: dict[str, tuple[str, Callable[[Weights], State], str]] = {
 }
 
 
-def to_our_names(weights: Weights, model: str) -> tuple[str, State, int]:
+def to_our_names(weights: Weights, converter: Converter) -> tuple[str, State, int]:
     """The tensors of a model, but for those with a row for each word.
 
     Args:
         weights (Weights): of the checkpoint.
-        model (str): its caption_model, a key of `CONVERTERS`.
+        converter (Converter): of its caption_model.
 
     Returns:
         tuple[str, State, int]: kind of our decoder, its tensors, size of a region's vector.
@@ -171,7 +173,7 @@ def to_our_names(weights: Weights, model: str) -> tuple[str, State, int]:
     Raises:
         ValueError: a tensor is missing, or sizes contradict each other.
     """
-    kind, convert, first = CONVERTERS[model]
+    kind, convert, first = converter
     try:
         state = convert(weights)
     except (RuntimeError, IndexError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioning.bundle import Captioner
+from captioning.decoders.build import describe_sizes
 from captioning.files import write_atomically
 from captioning.folders import whole_folder
 from captioning.settings import validate
@@ -76,7 +77,7 @@ def import_card(captioner: Captioner, name: str, differences: Sequence[str]) -> 
     return f"""# {name}
 
 An image captioner, imported from {record["imported"]}: {sees}, then {decoder.kind} decoder
-(embed_dim {decoder.embed_dim}, hidden_dim {decoder.hidden_dim}), {parameters:,} parameters,
+({describe_sizes(decoder)}), {parameters:,} parameters,
 {len(captioner.vocabulary)} words. The weights are not ours: their authors' terms hold.
 
 | made from | SHA-256 |

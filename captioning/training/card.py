@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from captioning.bundle import Captioner
+from captioning.decoders.build import describe_sizes
 from captioning.training.self_critical import describe_signature
 
 
@@ -29,7 +30,7 @@ def model_card(captioner: Captioner, name: str) -> str:
     return f"""# {name}
 
 An image captioner: {encoder.backbone}{cut}, then {decoder.kind} decoder
-(embed_dim {decoder.embed_dim}, hidden_dim {decoder.hidden_dim}), {parameters:,} parameters,
+({describe_sizes(decoder)}), {parameters:,} parameters,
 {len(captioner.vocabulary)} words.
 
 | | |
