@@ -18,8 +18,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from trained import SEARCHES, experiment_of, is_finished, test_bundle
-
+from captioning.bench.bundles import SEARCHES, is_finished, test_bundle
+from captioning.bench.recipes import experiment_of
 from captioning.commands import features
 from captioning.config import Experiment
 from captioning.training.loop import train
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "augmentation.json"
 EYES = ROOT / "models" / "picturebook_eyes" / "model.safetensors"
 RECIPES = {"picturebook": "picturebook", "flickr8k": "flickr8k_mobilenet"}
-VIEWS = {"store": "0", "views": "3", "pictures": "0"}
+VIEWS = {"store": 0, "views": 3, "pictures": 0}
 TITLES = {
     "store": "one view (a feature store)",
     "views": "three views, remembered",
@@ -38,14 +38,18 @@ TITLES = {
 
 def settings(arguments: argparse.Namespace, arm: str, seed: int) -> Experiment:
     """One run: the book's recipe with a frozen encoder."""
-    flags = ["--config", str(ROOT / "recipes" / f"{RECIPES[arguments.book]}.yaml")]
-    flags += ["--data", str(arguments.data), "--encoder.weights", str(arguments.weights)]
-    flags += ["--encoder.trainable", "none", "--encoder.trainable_from_epoch", "0"]
-    flags += ["--seed", str(seed), "--loader.cache_views", VIEWS[arm]]
-    flags += ["--output", str(arguments.work / f"{arguments.book}_{arm}_{seed}")]
+    changes = {
+        "data": str(arguments.data),
+        "output": str(arguments.work / f"{arguments.book}_{arm}_{seed}"),
+        "seed": seed,
+        "loader.cache_views": VIEWS[arm],
+        "encoder.weights": str(arguments.weights),
+        "encoder.trainable": "none",
+        "encoder.trainable_from_epoch": 0,
+    }
     if arm == "store":
-        flags += ["--loader.features", str(arguments.work / f"{arguments.book}.h5")]
-    return experiment_of(flags)
+        changes["loader.features"] = str(arguments.work / f"{arguments.book}.h5")
+    return experiment_of(ROOT / "recipes" / f"{RECIPES[arguments.book]}.yaml", changes)
 
 
 def make_store(arguments: argparse.Namespace, experiment: Experiment) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from self_critical_step import make_batch, make_run, wait_for
-from trained import experiment_of
 
+from captioning.bench.recipes import experiment_of
 from captioning.bundle import pick_device
 from captioning.training.memory import keep_freed_memory
 from captioning.training.update import take_step
@@ -49,7 +49,7 @@ def features_seconds(device: torch.device, rounds: int) -> float:
 
 def step_seconds(name: str, device: torch.device, rounds: int) -> dict[str, float]:
     """Median seconds of a step of each stage of a recipe."""
-    experiment = experiment_of(["--config", str(ROOT / "recipes" / f"coco_{name}.yaml")])
+    experiment = experiment_of(ROOT / "recipes" / f"coco_{name}.yaml")
     found = {}
     for stage, (objective, baseline, _) in STAGES.items():
         run = make_run(objective, baseline, device, experiment.decoder)

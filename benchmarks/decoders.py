@@ -18,8 +18,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from trained import KEYS, SEARCHES, experiment_of, is_finished, test_bundle
-
+from captioning.bench.bundles import KEYS, SEARCHES, is_finished, test_bundle
+from captioning.bench.recipes import experiment_of
 from captioning.commands import features
 from captioning.config import Experiment
 from captioning.datasets.ready import ready_data
@@ -29,21 +29,29 @@ from captioning.training.loop import train
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "decoders.json"
 STAGES = {"xe": "cross-entropy", "scst": "greedy baseline", "nsc": "leave-one-out"}
+KINDS = [kind for kind in TITLES if kind != "transformer"]
 REFINED = ("fc", "att2in2", "updown")  # those with all three stages
 
 
 def settings(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> Experiment:
     """One run: the picture book's recipe with another decoder, from the store."""
     recipe = "picturebook" if stage == "xe" else "picturebook_scst"
-    flags = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml"), "--data", str(arguments.data)]
-    flags += ["--decoder.kind", kind, "--seed", str(seed), "--loader.cache_views", "0"]
-    flags += ["--loader.features", str(arguments.work / "eyes.h5"), "--encoder.trainable", "none"]
-    flags += ["--encoder.trainable_from_epoch", "0", "--training.half_precision", "false"]
-    flags += ["--output", str(folder_of(arguments, kind, stage, seed))]
+    changes = {
+        "data": str(arguments.data),
+        "output": str(folder_of(arguments, kind, stage, seed)),
+        "seed": seed,
+        "loader.features": str(arguments.work / "eyes.h5"),
+        "loader.cache_views": 0,
+        "encoder.trainable": "none",
+        "encoder.trainable_from_epoch": 0,
+        "decoder.kind": kind,
+        "training.half_precision": False,
+    }
     if stage != "xe":
-        flags += ["--init_from", str(folder_of(arguments, kind, "xe", seed))]
-        flags += ["--self_critical.baseline", {"scst": "greedy", "nsc": "leave_one_out"}[stage]]
-    return experiment_of(flags)
+        changes["init_from"] = str(folder_of(arguments, kind, "xe", seed))
+        baseline = {"scst": "greedy", "nsc": "leave_one_out"}[stage]
+        changes["self_critical.baseline"] = baseline
+    return experiment_of(ROOT / "recipes" / f"{recipe}.yaml", changes)
 
 
 def folder_of(arguments: argparse.Namespace, kind: str, stage: str, seed: int) -> Path:
@@ -118,7 +126,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/picturebook"))
     parser.add_argument("--work", type=Path, default=Path("build/decoders"))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--kinds", nargs="*", default=[*TITLES])
+    parser.add_argument("--kinds", nargs="*", default=KINDS)
     parser.add_argument("--stages", nargs="*", default=[*STAGES])
     parser.add_argument("--progress", action="store_true")
     arguments = parser.parse_args()
@@ -132,7 +140,7 @@ def main() -> None:
             runs[f"{kind} {stage}"] = summarise(found)
     record = {"seeds": arguments.seeds, "threads": os.cpu_count(), "runs": runs}
     print(table(record))
-    if {*arguments.kinds} == {*TITLES}:
+    if {*arguments.kinds} == {*KINDS}:
         RESULTS.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 

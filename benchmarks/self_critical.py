@@ -20,48 +20,60 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from trained import SEARCHES, experiment_of, is_finished, test_bundle
-
+from captioning.bench.bundles import SEARCHES, is_finished, test_bundle
+from captioning.bench.recipes import experiment_of
 from captioning.config import Experiment
 from captioning.datasets.ready import ready_data
 from captioning.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-ARMS: dict[str, dict[str, list[str]]] = {
+FROZEN = {"encoder.trainable": "none"}
+ARMS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {  # recipe and changes to it
     "picturebook": {
-        "start": ["--config", "recipes/picturebook.yaml"],
-        "longer": [
-            *("--config", "recipes/picturebook.yaml", "--training.num_epochs", "8"),
-            *("--training.learning_rate", "5e-4", "--encoder.trainable_from_epoch", "0"),
-            *("--training.encoder_learning_rate", "2e-4", "--training.warmup_steps", "20"),
-        ],
-        "self_critical": ["--config", "recipes/picturebook_scst.yaml"],
+        "start": ("picturebook", {}),
+        "longer": (
+            "picturebook",
+            {
+                "encoder.trainable_from_epoch": 0,
+                "training.num_epochs": 8,
+                "training.learning_rate": 5e-4,
+                "training.encoder_learning_rate": 2e-4,
+                "training.warmup_steps": 20,
+            },
+        ),
+        "self_critical": ("picturebook_scst", {}),
     },
     "flickr8k": {
-        "start": ["--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"],
-        "longer": [
-            *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
-            *("--training.learning_rate", "3e-4", "--training.num_epochs", "6"),
-        ],
-        "self_critical": [
-            *("--config", "recipes/flickr8k_mobilenet.yaml", "--encoder.trainable", "none"),
-            *("--training.objective", "reinforce", "--loader.captions_per_image", "1"),
-            *("--training.learning_rate", "2e-4", "--training.num_epochs", "6"),
-        ],
+        "start": ("flickr8k_mobilenet", FROZEN),
+        "longer": (
+            "flickr8k_mobilenet",
+            FROZEN | {"training.learning_rate": 3e-4, "training.num_epochs": 6},
+        ),
+        "self_critical": (
+            "flickr8k_mobilenet",
+            FROZEN
+            | {
+                "loader.captions_per_image": 1,
+                "training.objective": "reinforce",
+                "training.learning_rate": 2e-4,
+                "training.num_epochs": 6,
+            },
+        ),
     },
 }
 
 
 def settings(arguments: argparse.Namespace, arm: str, seed: int) -> Experiment:
     """One run: its recipe, seed, data, start and place."""
-    flags = [*ARMS[arguments.book][arm], "--seed", str(seed), "--data", str(arguments.data)]
-    flags += ["--output", str(arguments.work / f"{arguments.book}_{arm}_{seed}")]
+    recipe, changes = ARMS[arguments.book][arm]
+    output = str(arguments.work / f"{arguments.book}_{arm}_{seed}")
+    changes = changes | {"data": str(arguments.data), "output": output, "seed": seed}
     if arguments.weights:
-        flags += ["--encoder.weights", str(arguments.weights)]
+        changes["encoder.weights"] = str(arguments.weights)
     if arm != "start":
-        flags += ["--init_from", str(start_of(arguments, seed))]
-    return experiment_of(flags)
+        changes["init_from"] = str(start_of(arguments, seed))
+    return experiment_of(ROOT / "recipes" / f"{recipe}.yaml", changes)
 
 
 def start_of(arguments: argparse.Namespace, seed: int) -> Path:

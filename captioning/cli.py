@@ -13,6 +13,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 
 from captioning.commands import (
+    bench,
     caption,
     data,
     demo,
@@ -36,6 +37,7 @@ COMMANDS = {
     "score": score,
     "report": report,
     "import": import_,
+    "bench": bench,
     "demo": demo,
 }
 

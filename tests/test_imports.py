@@ -75,13 +75,14 @@ def test_model_needs_torch_torchvision_and_python_only():
 
 
 # {config, datasets, encoders, decoders, decoding, plotting} <- bundle <- {rewards, evaluation}
-# <- training <- {cli, demo}
+# <- training <- bench <- {cli, demo}
 LAYERS = [
     {"files", "folders", "disk", "workers", "settings", "boxes"},
     {"config", "datasets", "features", "encoders", "decoders", "decoding", "plotting"},
     {"bundle", "ensemble", "picture_files"},
     {"rewards", "evaluation", "imports"},
     {"training"},
+    {"bench"},
     {"commands", "cli", "demo", "widgets", "course", "__main__"},
 ]
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
