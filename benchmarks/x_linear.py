@@ -14,7 +14,7 @@ in parts of the largest number of its tensor.
 
 Prints and writes `results/x_linear.json`.
 
-Usage: python benchmarks/x_linear.py [--rounds 5]
+Usage: python benchmarks/x_linear.py [--rounds 5] [--threads 2]
 """
 
 from __future__ import annotations
@@ -140,6 +140,12 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="of the timing; 1 is what a busy machine disturbs least",
+    )
     parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.form:
@@ -147,6 +153,7 @@ def main() -> None:
         return
     keep_freed_memory()
     memory = measure_memory(arguments.rounds)
+    torch.set_num_threads(arguments.threads)
     clock, processor = measure_time(arguments.rounds)
     record = {
         "captions": PICTURES * CAPTIONS,

@@ -1,4 +1,4 @@
-"""Caption any pictures on disk: files, folders and globs in, one result a picture out."""
+"""Caption any pictures on disk, or a store of their features: one result a picture out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from captioning.bundle import Caption, Captioner
-from data_loader import UnreadableImageError, open_image
+from captioning.features.checked import check_for
+from captioning.features.store import FeatureStore
+from data_loader import UnreadableImageError, open_image, pad_regions
+from model import VisualFeatures
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .png .gif .bmp .tif .tiff .webp .ppm .pgm .mpo".split())
 
@@ -66,8 +69,7 @@ def caption_files(
     Yields:
         tuple: the path, and its captions (best first) or the error that names it.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size} received, 1 or more expected")
+    _check_batch_size(batch_size)
     for start in range(0, len(paths), batch_size):
         outcomes: list = []
         for path in paths[start : start + batch_size]:
@@ -80,3 +82,52 @@ def caption_files(
         for path, outcome in zip(paths[start:], outcomes, strict=False):
             failed = isinstance(outcome, UnreadableImageError)
             yield path, outcome if failed else next(described)
+
+
+def caption_store(
+    captioner: Captioner, store: FeatureStore, batch_size: int = 8, **overrides
+) -> Iterator[tuple[str, list[Caption] | UnreadableImageError]]:
+    """Caption the pictures of a feature store in batches.
+
+    Args:
+        captioner (Captioner): the model.
+        store (FeatureStore): features as it learned from, see `open_for_captions`.
+        batch_size (int): pictures at once.
+        **overrides: settings of `GenerationConfig`.
+
+    Yields:
+        tuple: the picture's name, or its id in a store without names, and its captions (best
+        first); in the end the pictures that could not be read when the store was made.
+    """
+    _check_batch_size(batch_size)
+    config = captioner.generation_config(**overrides)
+    names = store.file_names or [str(image_id) for image_id in store.image_ids]
+    for start in range(0, len(store), batch_size):
+        ids = store.image_ids[start : start + batch_size]
+        parts = pad_regions([store.read(image_id) for image_id in ids])
+        parts = [None if part is None else part.to(captioner.device) for part in parts]
+        result, _ = captioner.generate(VisualFeatures(*parts), config)
+        captions = captioner.to_captions(result)
+        per_image = len(captions) // len(ids)
+        for row, name in enumerate(names[start : start + batch_size]):
+            yield name, captions[row * per_image : (row + 1) * per_image]
+    for image_id, reason in store.unreadable.items():
+        yield str(image_id), UnreadableImageError(f"{store.path}: left out: {reason}")
+
+
+def open_for_captions(captioner: Captioner, path: str | Path) -> FeatureStore:
+    """A store for `caption_store`, refused when the captioner did not learn from such features.
+
+    Raises:
+        FileNotFoundError, ValueError: no such store, or the first difference.
+    """
+    store = FeatureStore(path)
+    for part in captioner.parts():
+        known = part.record.get("features")
+        check_for(store, part.experiment, part.encoder, known, store.image_ids, [])
+    return store
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size} received, 1 or more expected")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,17 @@ from notebook_checks import output_problems
 from captioning import course
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def lessons_of(name: str) -> list[str]:
+    """The lesson numbers of a list in the Makefile."""
+    (numbers,) = re.findall(rf"^{name} := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    return numbers.split()
+
+
+def test_make_knows_every_lesson():
+    there = sorted(path.name[0] for path in ROOT.glob("[0-9]_*.ipynb"))
+    assert lessons_of("LESSONS") + lessons_of("ADVANCED") == there
 
 
 @pytest.fixture
@@ -83,9 +95,10 @@ def test_whole_course_in_a_fresh_clone(tmp_path):
         return done.stdout
 
     run("captioning", "data", "picturebook")
-    table = run("captioning.course", "0", "1", "2", "3", "4")
+    table = run("captioning.course", *lessons_of("LESSONS"), *lessons_of("ADVANCED"))
     print(table)
     assert "4_SelfCritical" in table and "CIDEr" in table and "make demo" in table
+    assert "5_Transformers" in table
     for path in sorted((clone / "build").glob("*.ipynb")):
         assert [*output_problems(nbformat.read(path, as_version=4))] == [], path.name
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True)

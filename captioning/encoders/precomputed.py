@@ -47,6 +47,6 @@ class Precomputed(nn.Module):
         """
         raise ValueError(
             "this captioner was trained on features made elsewhere and cannot look at pictures "
-            f"itself; `evaluate --features F.h5` takes a store of such features "
-            f"({self.feature_dim} numbers a region)"
+            "itself; `evaluate --features F.h5` and `caption --features F.h5` take a store of such "
+            f"features ({self.feature_dim} numbers a region)"
         )

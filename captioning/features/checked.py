@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from captioning.config import Experiment
+from captioning.decoders.space import needs_boxes
 from captioning.features.signature import first_difference
 from captioning.features.store import (
     FeatureStore,
@@ -58,7 +59,7 @@ def check_for(
     image_ids: Sequence[int],
     files: Sequence[Path],
 ) -> None:
-    """Refuse a store that another encoder made, or that lacks pictures.
+    """Refuse a store that another encoder made, or that lacks pictures or boxes.
 
     Args:
         store (FeatureStore): the store.
@@ -72,7 +73,20 @@ def check_for(
     Raises:
         ValueError: the first difference.
     """
-    weights = "" if experiment.encoder.backbone == "features" else weights_hash(encoder)
+    backbone, decoder = experiment.encoder.backbone, experiment.decoder
+    if backbone != "features" and "regions" in store.signature:
+        raise ValueError(
+            f"{store.path}: regions of boxes, which encoder.backbone {backbone!r} does not find by "
+            "itself; a captioner that learns from them has encoder.backbone features"
+        )
+    if decoder.kind == "transformer" and needs_boxes(decoder.transformer) and not store.has_boxes:
+        relations, position = decoder.transformer.relations, decoder.transformer.position
+        asked = "relations true" if relations else f"position {position!r}"
+        raise ValueError(
+            f"{store.path}: a store without boxes, which decoder.transformer.{asked} needs; one of "
+            "`features regions`, or one imported with boxes, expected"
+        )
+    weights = "" if backbone == "features" else weights_hash(encoder)
     check_signature(store, experiment.encoder, experiment.transform, weights)
     side = store.record.get("max_side", NATIVE_SIDE)
     if experiment.transform.fit == "native" and side != NATIVE_SIDE:

@@ -2,7 +2,8 @@
 
 What a CNN that is not trained any more says of a picture is always the same, so it is computed
 once. `transform.fit native` shows the network every picture at its own size, one at a time, as the
-published grid features were made; the others show batches of equal squares.
+published grid features were made; the others show batches of equal squares. `extract` keeps an
+encoder's grid; `extract_with` keeps what any `Looker` sees (see `features/regions.py`).
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 from tqdm import tqdm
 
 from captioning.config import EncoderConfig, Experiment, TransformConfig
 from captioning.disk import in_bytes
 from captioning.encoders.cnn import build_encoder
+from captioning.features.looker import Found, Looker, Seen, looking, split_features
 from captioning.features.numbers import naming
 from captioning.features.pictures import Picture, list_data
 from captioning.features.place import check_disk
 from captioning.features.signature import make_signature
 from captioning.features.store import file_checksum, weights_hash
-from captioning.features.writer import BOX_BYTES, StoreWriter, WriteOptions
+from captioning.features.writer import StoreWriter, WriteOptions
 from captioning.files import check_free
 from data_loader import (
     NATIVE_SIDE,
@@ -77,22 +78,12 @@ def shard_path(output: str | Path, shard: tuple[int, int]) -> Path:
 # ------------------------------------------------------------------------------ reading
 
 
-class Seen(NamedTuple):
-    """A picture as a worker hands it over; `image` is a message when it could not be read."""
-
-    picture: Picture
-    image: Tensor | str
-    size: tuple[int, int] = (0, 0)
-    checksum: int = -1
-
-
 class _Pictures(Dataset):
     """Opened and transformed pictures."""
 
-    def __init__(
-        self, pictures: Sequence[Picture], transform: v2.Compose, max_side: int = 0
-    ) -> None:
-        self.pictures, self.transform, self.max_side = pictures, transform, max_side
+    def __init__(self, pictures: Sequence[Picture], looker: Looker) -> None:
+        self.pictures, self.transform = pictures, looker.transform
+        self.max_side = looker.max_side  # not the looker: workers need no network
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -109,14 +100,12 @@ class _Pictures(Dataset):
 
 
 def _batches(
-    pictures: Sequence[Picture], transform: TransformConfig, options: ExtractOptions
+    pictures: Sequence[Picture], looker: Looker, options: ExtractOptions
 ) -> Iterator[list[Seen]]:
     """The pictures in order, opened."""
-    native = transform.fit == "native"
-    show = eval_transform(transform.image_size, transform.resize_size, transform.fit)
     yield from DataLoader(
-        _Pictures(pictures, show, options.max_side if native else 0),
-        batch_size=1 if native else options.batch_size,
+        _Pictures(pictures, looker),
+        batch_size=1 if looker.one_by_one else options.batch_size,
         collate_fn=list,
         num_workers=options.num_workers,
         worker_init_fn=ignore_interrupts,
@@ -127,22 +116,32 @@ def _batches(
 # ------------------------------------------------------------------------------ looking
 
 
-@torch.inference_mode()
-def _look(encoder: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor | None]:
-    """(B, 3, H, W) -> regions (B, P, F) and boxes (B, P, 4) on the CPU."""
-    device = next(encoder.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        features = encoder(images.to(device))
-    boxes = None if features.boxes is None else features.boxes.float().cpu()
-    return features.regions.float().cpu(), boxes
+def _grid_looker(
+    encoder: nn.Module,
+    encoder_config: EncoderConfig,
+    transform: TransformConfig,
+    options: ExtractOptions,
+) -> Looker:
+    """An encoder's grid as regions."""
+    device = next(encoder.eval().parameters()).device
 
+    def see(images: Tensor, precision: str) -> list[Found]:
+        with looking(device, precision):
+            return split_features(encoder(images.to(device)))
 
-def _trial(encoder: nn.Module, transform: TransformConfig) -> tuple[int, int, bool]:
-    """P, F, and whether there are boxes."""
-    side = transform.image_size
-    height, width = NATIVE_TRIAL if transform.fit == "native" else (side, side)
-    regions, boxes = _look(encoder, torch.zeros(1, 3, height, width), "fp32")
-    return regions.shape[1], regions.shape[2], boxes is not None
+    native, side = transform.fit == "native", transform.image_size
+    trial = see(torch.zeros(1, 3, *(NATIVE_TRIAL if native else (side, side))), "fp32")[0]
+    num_regions, feature_dim = trial.regions.shape
+    return Looker(
+        lambda batch: see(torch.stack([seen.image for seen in batch]), options.precision),
+        eval_transform(side, transform.resize_size, transform.fit),
+        make_signature(encoder_config, transform, weights_hash(encoder)),
+        feature_dim,
+        (num_regions, num_regions),
+        has_boxes=trial.boxes is not None,
+        one_by_one=native,
+        max_side=options.max_side if native else 0,
+    )
 
 
 def extract(
@@ -153,9 +152,7 @@ def extract(
     output: str | Path,
     options: ExtractOptions = ExtractOptions(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
-    """Look at pictures and keep what was seen; goes on where a killed run stopped.
-
-    Pictures that cannot be read are left out, named in the result and remembered in the store.
+    """Keep an encoder's grid of pictures, see `extract_with`.
 
     Args:
         pictures (Sequence[Picture]): all pictures that are meant, also those of other shards.
@@ -166,27 +163,55 @@ def extract(
         options (ExtractOptions): how.
 
     Returns:
+        dict: see `extract_with`.
+
+    Raises:
+        ValueError, FileExistsError, OSError, KeyboardInterrupt: see `extract_with`; a setting does
+            not fit.
+    """
+    if transform.fit == "native" and not encoder_config.grid:
+        raise ValueError("grid: 0 received, 1 or more expected with fit native")
+    check_free(shard_path(output, options.shard), options.write.overwrite)
+    looker = _grid_looker(encoder, encoder_config, transform, options)
+    return extract_with(looker, pictures, output, options)
+
+
+def extract_with(
+    looker: Looker,
+    pictures: Sequence[Picture],
+    output: str | Path,
+    options: ExtractOptions = ExtractOptions(),  # noqa: B008 (frozen)
+) -> dict[str, Any]:
+    """Look at pictures and keep what was seen; goes on where a killed run stopped.
+
+    Pictures that cannot be read are left out, named in the result and remembered in the store.
+
+    Args:
+        looker (Looker): what looks at them.
+        pictures (Sequence[Picture]): all pictures that are meant, also those of other shards.
+        output (str | Path): the store; see `shard_path` for a shard's.
+        options (ExtractOptions): how.
+
+    Returns:
         dict: output, pictures, resumed (how many of them an earlier run had done), regions,
         feature_dim, bytes, unreadable (messages).
 
     Raises:
-        ValueError: a setting does not fit, or more than 1 % of the pictures cannot be read.
+        ValueError: more than 1 % of the pictures cannot be read, or numbers that cannot be stored.
         FileExistsError: the output is there already, or a part of it that was begun differently.
         OSError: there is too little room on the disk.
         KeyboardInterrupt: after Ctrl-C, with what was done kept; the message says so.
     """
     path, part = shard_path(output, options.shard), _part(pictures, options.shard)
-    if transform.fit == "native" and not encoder_config.grid:
-        raise ValueError("grid: 0 received, 1 or more expected with fit native")
     check_free(path, options.write.overwrite)
-    num_regions, feature_dim, has_boxes = _trial(encoder.eval(), transform)
-    _make_room(path, estimate(len(part), num_regions, feature_dim, options.write.half), options)
-    signature = make_signature(encoder_config, transform, weights_hash(encoder))
-    plan = _plan(pictures, transform, options)
-    with StoreWriter(path, signature, feature_dim, has_boxes, plan, options.write) as writer:
+    _make_room(path, looker.num_bytes(len(part), options.write.half), options)
+    plan, kind = _plan(pictures, looker, options), (looker.feature_dim, looker.has_boxes)
+    with StoreWriter(
+        path, looker.signature, *kind, plan, options.write, looker.has_scores
+    ) as writer:
         resumed = len(writer.done)
         try:
-            unreadable = _fill(writer, encoder, part, transform, options)
+            unreadable = _fill(writer, looker, part, options)
         except KeyboardInterrupt:
             kept = f"{len(writer.done)} of {len(part)} pictures are kept in {writer.folder}"
             raise KeyboardInterrupt(f"stopped; {kept}, the same command goes on") from None
@@ -195,9 +220,7 @@ def extract(
     return writer.summary() | {"resumed": resumed, "unreadable": list(unreadable.values())}
 
 
-def _plan(
-    pictures: Sequence[Picture], transform: TransformConfig, options: ExtractOptions
-) -> dict[str, Any]:
+def _plan(pictures: Sequence[Picture], looker: Looker, options: ExtractOptions) -> dict[str, Any]:
     """What is going to be computed, beyond the signature."""
     text = json.dumps([(picture.image_id, picture.name) for picture in pictures])
     return {
@@ -205,7 +228,8 @@ def _plan(
         "num_pictures": len(pictures),
         "shard": list(options.shard),
         "precision": options.precision,
-        "max_side": options.max_side if transform.fit == "native" else 0,
+        "max_side": looker.max_side,
+        **looker.plan,
     }
 
 
@@ -217,16 +241,12 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _make_room(path: Path, num_bytes: int, options: ExtractOptions) -> None:
+def _make_room(path: Path, num_bytes: tuple[int, int], options: ExtractOptions) -> None:
     """Say how large the store will be, and refuse what cannot fit."""
-    check_disk(path, num_bytes)
+    check_disk(path, num_bytes[0])
     if options.write.progress:
-        tqdm.write(f"{path}: {in_bytes(num_bytes)}", file=sys.stderr)
-
-
-def estimate(num_pictures: int, num_regions: int, feature_dim: int, half: bool) -> int:
-    """Bytes of a store."""
-    return num_pictures * num_regions * (feature_dim * (2 if half else 4) + BOX_BYTES)
+        text = " to ".join(in_bytes(number) for number in sorted(set(num_bytes)))
+        tqdm.write(f"{path}: {text}", file=sys.stderr)
 
 
 def _part(pictures: Sequence[Picture], shard: tuple[int, int]) -> Sequence[Picture]:
@@ -240,11 +260,7 @@ def _part(pictures: Sequence[Picture], shard: tuple[int, int]) -> Sequence[Pictu
 
 
 def _fill(
-    writer: StoreWriter,
-    encoder: nn.Module,
-    pictures: Sequence[Picture],
-    transform: TransformConfig,
-    options: ExtractOptions,
+    writer: StoreWriter, looker: Looker, pictures: Sequence[Picture], options: ExtractOptions
 ) -> dict[int, str]:
     """Append these pictures to a store, but for those it has; why some could not be read, by id.
 
@@ -261,7 +277,7 @@ def _fill(
         disable=not options.write.progress,
     )
     with bar:
-        for batch in _batches(left, transform, options):
+        for batch in _batches(left, looker, options):
             unreadable |= {s.picture.image_id: s.image for s in batch if isinstance(s.image, str)}
             if len(unreadable) > MAX_UNREADABLE * total:
                 raise UnreadableImageError(
@@ -270,24 +286,22 @@ def _fill(
                 )
             good = [seen for seen in batch if not isinstance(seen.image, str)]
             if good:
-                images = torch.stack([seen.image for seen in good])  # (B, 3, H, W)
-                _append(writer, good, *_look(encoder, images, options.precision))
+                _append(writer, good, looker.look(good))
             bar.update(len(batch))
     return unreadable
 
 
-def _append(
-    writer: StoreWriter, batch: Sequence[Seen], regions: Tensor, boxes: Tensor | None
-) -> None:
+def _append(writer: StoreWriter, batch: Sequence[Seen], found: Sequence[Found]) -> None:
     """Append what was seen in a batch.
 
     Raises:
-        ValueError: the encoder gave numbers that cannot be stored; the message names the picture.
+        ValueError: numbers that cannot be stored; the message names the picture.
     """
-    for row, seen in enumerate(batch):
-        values = regions[row].numpy(), None if boxes is None else boxes[row].numpy()
+    for seen, one in zip(batch, found, strict=True):
+        regions, boxes, scores = (None if part is None else part.numpy() for part in one)
+        facts = (seen.size, seen.checksum, scores)
         with naming(seen.picture.path):
-            writer.append(seen.picture.image_id, *values, seen.size, seen.checksum)
+            writer.append(seen.picture.image_id, regions, boxes, *facts)
 
 
 def extract_first(experiment: Experiment, output: str | Path, pictures: dict[str, int]) -> Path:

@@ -223,7 +223,11 @@ def to_fractions(boxes: np.ndarray, number: int, size: tuple[int, int]) -> np.nd
         raise ValueError(f"boxes of shape {boxes.shape} found, ({number}, 4) expected")
     width, height = size
     if width < 1 or height < 1:
-        raise ValueError("the size of the picture is unknown, which boxes in pixels need (--data)")
+        raise ValueError(
+            "the size of the picture is unknown, which boxes in pixels need to become relative: "
+            "--data DATA (noted in its annotations) or --images FOLDER (read from the files) "
+            "expected"
+        )
     values = boxes.astype(np.float64)
     if values.max() <= 1 < min(size):
         raise ValueError("boxes from 0 to 1 found, pixels expected")

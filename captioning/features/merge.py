@@ -46,7 +46,7 @@ def merge_stores(
     plan = {"stores": [[len(store), store.shape[0]] for store in stores]}
     total = sum(map(len, stores))
     with StoreWriter(
-        output, first.signature, first.feature_dim, first.has_boxes, plan, write
+        output, first.signature, first.feature_dim, first.has_boxes, plan, write, first.has_scores
     ) as writer:
         begun = len(writer.done)
         bar = tqdm(total=total, initial=begun, desc="merge", unit=" pictures", disable=not progress)
@@ -69,8 +69,10 @@ def _append_all(writer: StoreWriter, store: FeatureStore, bar: tqdm) -> None:
         if image_id not in writer.done:
             regions, boxes = store.read_raw(image_id)
             size, checksum = store.size_of(image_id), store.checksum_of(image_id)
+            scores = store.scores_of(image_id)
+            rated = None if scores is None else scores.numpy()
             with naming(f"{store.path}, picture {image_id}"):
-                writer.append(image_id, regions, boxes, size, checksum)
+                writer.append(image_id, regions, boxes, size, checksum, rated)
             bar.update()
     store.close()
 
@@ -129,6 +131,7 @@ def _kind(store: FeatureStore) -> dict[str, Any]:
         "feature_dim": store.feature_dim,
         "dtype": store.dtype.name,
         "boxes": store.has_boxes,
+        "scores": store.has_scores,
         "file_names": bool(store.file_names),
         "precision": store.record.get("precision", "fp32"),
         "max_side": store.record.get("max_side", 0),

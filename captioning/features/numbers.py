@@ -58,3 +58,16 @@ def checked_boxes(boxes: np.ndarray, number: int) -> np.ndarray:
     if (values[:, :2] > values[:, 2:]).any():
         raise ValueError("a box whose right or bottom edge comes before its left or top one")
     return np.ascontiguousarray(values.clip(0, 1), np.float32)
+
+
+def checked_scores(scores: np.ndarray, number: int) -> np.ndarray:
+    """(P,) float32 scores.
+
+    Raises:
+        ValueError: another shape, or no numbers.
+    """
+    if scores.shape != (number,):
+        raise ValueError(f"scores of shape {scores.shape} found, ({number},) expected")
+    if not np.isfinite(scores).all():
+        raise ValueError("NaN or infinite numbers in the scores")
+    return np.ascontiguousarray(scores, np.float32)

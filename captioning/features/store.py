@@ -5,9 +5,10 @@ Layout, N pictures with P regions each (P may differ), R = sum of all P:
 | name | shape | what |
 |---|---|---|
 | `image_ids` | (N,) int64 | ids of the annotation files |
-| `offsets` | (N + 1,) int64 | picture n has rows `offsets[n]` to `offsets[n + 1]` of the next two |
+| `offsets` | (N + 1,) int64 | picture n has rows `offsets[n]` to `offsets[n + 1]` of the next 3 |
 | `regions` | (R, F) float16 or float32 | the features |
 | `boxes` | (R, 4) float32, optional | left, top, right, bottom in 0..1 |
+| `scores` | (R,) float32, optional | how sure the detector was of the region |
 | `sizes` | (N, 2) int64 | width and height of the picture in pixels, 0 0 = unknown |
 | `checksums` | (N,) int64, optional | CRC-32 of the picture file, -1 = unknown |
 | `file_names` | (N,) text, optional | the picture's name in its folder |
@@ -51,7 +52,7 @@ class FeatureStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._opened: tuple[int, h5py.File, list[h5py.Dataset]] | None = None  # by which process
+        self._opened: tuple[int, h5py.File, dict[str, h5py.Dataset]] | None = None  # by a process
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such feature store")
         try:
@@ -65,7 +66,7 @@ class FeatureStore:
         self._check_index()
 
     def _read_index(self, file: h5py.File) -> None:
-        """Everything but regions and boxes."""
+        """Everything but regions, boxes and scores."""
         found = file.attrs.get("format")
         if found != FORMAT:
             raise ValueError(f"format {found} found, {FORMAT} expected")
@@ -84,11 +85,14 @@ class FeatureStore:
         self.shape: tuple[int, int] = file["regions"].shape
         self.dtype: np.dtype = file["regions"].dtype
         self.has_boxes = "boxes" in file
-        self._boxes = (file["boxes"].shape, file["boxes"].dtype) if self.has_boxes else None
+        self.has_scores = "scores" in file
+        there = [name for name in ("boxes", "scores") if name in file]
+        self._kinds = {name: (file[name].shape, file[name].dtype) for name in there}
 
     def _check_index(self) -> None:
         """Refuse a file whose parts do not fit together."""
-        number = len(self.image_ids)
+        number, num_regions = len(self.image_ids), self.shape[0] if self.shape else 0
+        boxes, scores = (self._kinds.get(name) for name in ("boxes", "scores"))
         problem = ""
         if not number:
             problem = "no picture in it"
@@ -100,12 +104,14 @@ class FeatureStore:
             )
         elif len(self.shape) != 2 or self.dtype not in (np.float16, np.float32):
             problem = f"regions {self.shape} of {self.dtype} found, (R, F) of floats expected"
-        elif self.offsets[0] != 0 or self.offsets[-1] != self.shape[0]:
-            problem = f"offsets end at {self.offsets[-1]}, but there are {self.shape[0]} regions"
+        elif self.offsets[0] != 0 or self.offsets[-1] != num_regions:
+            problem = f"offsets end at {self.offsets[-1]}, but there are {num_regions} regions"
         elif (np.diff(self.offsets) < 1).any():
             problem = "a picture without regions"
-        elif self._boxes not in (None, ((self.shape[0], 4), np.float32)):
-            problem = f"boxes {self._boxes} found, ({self.shape[0]}, 4) of float32 expected"
+        elif boxes not in (None, ((num_regions, 4), np.float32)):
+            problem = f"boxes {boxes} found, ({num_regions}, 4) of float32 expected"
+        elif scores not in (None, ((num_regions,), np.float32)):
+            problem = f"scores {scores} found, ({num_regions},) of float32 expected"
         elif len(self.checksums) not in (0, number) or len(self.file_names) not in (0, number):
             problem = "checksums or file names of other pictures"
         if problem:
@@ -163,16 +169,32 @@ class FeatureStore:
 
     def read_raw(self, image_id: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The same as it is stored: (P, F) float16 or float32, and (P, 4) or None."""
+        names = ["regions", "boxes"] if self.has_boxes else ["regions"]
+        regions, *boxes = self._read_arrays(image_id, names)
+        return regions, boxes[0] if boxes else None
+
+    def scores_of(self, image_id: int) -> Tensor | None:
+        """(P,) float32, how sure the detector was of each region; None in a store without scores.
+
+        Raises:
+            ValueError: no such picture in the store, or it cannot be read.
+        """
+        if not self.has_scores:
+            return None
+        return torch.from_numpy(self._read_arrays(image_id, ["scores"])[0])
+
+    def _read_arrays(self, image_id: int, names: Sequence[str]) -> list[np.ndarray]:
+        """A picture's rows of these datasets."""
         row = self._row(image_id)
         part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         try:
-            regions, *boxes = (array[part] for array in self._arrays())
+            arrays = self._arrays()
+            return [arrays[name][part] for name in names]
         except (OSError, KeyError, RuntimeError) as error:  # damaged or removed while in use
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{self.path}: picture {image_id} is not readable ({reason})"
             ) from error
-        return regions, boxes[0] if boxes else None
 
     def describe(self) -> dict[str, Any]:
         """What the store holds, for people and for JSON."""
@@ -184,6 +206,7 @@ class FeatureStore:
             "feature_dim": self.feature_dim,
             "dtype": self.dtype.name,
             "boxes": self.has_boxes,
+            "scores": self.has_scores,
             "sizes": int((self.sizes > 0).all(1).sum()),
             "bytes": self.path.stat().st_size,
             "signature": self.signature,
@@ -195,14 +218,14 @@ class FeatureStore:
             raise ValueError(f"{self.path}: no picture {image_id!r} among its {len(self)}")
         return self._rows[image_id]
 
-    def _arrays(self) -> list[h5py.Dataset]:
-        """Regions and boxes, opened by this very process: a worker must not share its parent's."""
+    def _arrays(self) -> dict[str, h5py.Dataset]:
+        """What is read, opened by this very process: a worker must not share its parent's."""
         if self._opened is None or self._opened[0] != os.getpid():
             if self._read_stamp() != self._stamp:
                 raise OSError("the file was replaced since its index was read")
             file = h5py.File(self.path, "r", locking=False)
-            names = ["regions", "boxes"] if self.has_boxes else ["regions"]
-            self._opened = os.getpid(), file, [file[name] for name in names]
+            names = ["regions", *self._kinds]
+            self._opened = os.getpid(), file, {name: file[name] for name in names}
         return self._opened[2]
 
     def _read_stamp(self) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from captioning.features.numbers import checked_boxes, checked_regions
+from captioning.features.numbers import checked_boxes, checked_regions, checked_scores
 from captioning.features.place import part_folder
 from captioning.features.signature import FORMAT, first_difference
 from captioning.files import check_free, read_json, write_atomically
@@ -37,7 +37,7 @@ except ImportError:  # Windows: two runs with one output are not kept apart ther
 HEAD = 65536  # bytes kept free before the regions for what HDF5 writes at the start of a file
 FLUSH_SECONDS, FLUSH_BYTES = 5.0, 256 * 2**20  # after so much, what was appended is made safe
 DONE = np.dtype([(n, "<i8") for n in ("image_id", "num_regions", "width", "height", "checksum")])
-BOX_BYTES = 16  # four float32
+BOX_BYTES, SCORE_BYTES = 16, 4  # four float32, one
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class StoreWriter:
         has_boxes (bool): whether every picture or none brings boxes.
         plan (Mapping | None): what else is meant, as JSON; a part of another plan is refused.
         options (WriteOptions): see there.
+        has_scores (bool): whether every picture or none brings scores of its regions.
 
     Raises:
         FileExistsError: the output is there already, or a part that was begun differently.
@@ -82,6 +83,7 @@ class StoreWriter:
         has_boxes: bool = True,
         plan: Mapping[str, Any] | None = None,
         options: WriteOptions = WriteOptions(),  # noqa: B008 (frozen)
+        has_scores: bool = False,
     ) -> None:
         self.output, self.folder = Path(output), part_folder(output)
         self.dtype = np.dtype(np.float16 if options.half else np.float32)
@@ -91,8 +93,12 @@ class StoreWriter:
             "feature_dim": feature_dim,
             "dtype": self.dtype.name,
             "has_boxes": has_boxes,
+            "has_scores": has_scores,
             "plan": dict(plan or {}),
         }
+        self._bytes = {"regions": feature_dim * self.dtype.itemsize}  # of a region, in each file
+        self._bytes |= {"boxes": BOX_BYTES} if has_boxes else {}
+        self._bytes |= {"scores": SCORE_BYTES} if has_scores else {}
         check_free(output, options.overwrite)
         self._files: dict[str, BinaryIO] = {}
         try:
@@ -106,7 +112,7 @@ class StoreWriter:
     def _open(self, overwrite: bool) -> None:
         """Begin `OUTPUT.part`, or take over what is complete in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("done", "regions", "boxes"):
+        for name in ("done", *self._bytes):
             path = self.folder / f"{name}.raw"
             path.touch()
             self._files[name] = open(path, "r+b", buffering=0)
@@ -141,9 +147,9 @@ class StoreWriter:
         content = self._files["done"].read()
         rows = np.frombuffer(content[: len(content) // DONE.itemsize * DONE.itemsize], DONE)
         ends = np.cumsum(rows["num_regions"], dtype=np.int64)
-        fits = (ends >= 1) & (HEAD + ends * self._row_bytes <= self._size("regions"))
-        if self.settings["has_boxes"]:
-            fits &= ends * BOX_BYTES <= self._size("boxes")
+        fits = ends >= 1
+        for name in self._bytes:
+            fits &= self._end(name, ends) <= self._size(name)
         number = int(fits.sum()) if fits.all() else int(fits.argmin())
         self.rows = [tuple(row) for row in rows[:number].tolist()]
         self.done = {row[0] for row in self.rows}
@@ -156,12 +162,12 @@ class StoreWriter:
     def _cut_appended(self) -> None:
         """Cut off what is not part of a whole picture."""
         number = self.num_regions + sum(row[1] for row in self._pending)
-        self._cut("regions", HEAD + number * self._row_bytes)
-        self._cut("boxes", number * BOX_BYTES if self.settings["has_boxes"] else 0)
+        for name in self._bytes:
+            self._cut(name, self._end(name, number))
 
-    @property
-    def _row_bytes(self) -> int:
-        return int(self.settings["feature_dim"]) * self.dtype.itemsize
+    def _end(self, name: str, number: Any) -> Any:
+        """Where the first `number` regions (or numbers of them, an array) end in a file."""
+        return (HEAD if name == "regions" else 0) + number * self._bytes[name]
 
     def _size(self, name: str) -> int:
         return os.fstat(self._files[name].fileno()).st_size
@@ -179,6 +185,7 @@ class StoreWriter:
         boxes: np.ndarray | None = None,
         size: tuple[int, int] = (0, 0),
         checksum: int = -1,
+        scores: np.ndarray | None = None,
     ) -> None:
         """Add one picture.
 
@@ -188,6 +195,7 @@ class StoreWriter:
             boxes (np.ndarray | None): (P, 4) left, top, right, bottom in 0..1.
             size (tuple[int, int]): width and height in pixels, (0, 0) when unknown.
             checksum (int): `store.file_checksum` of the picture file, -1 when unknown.
+            scores (np.ndarray | None): (P,) how sure a detector is of each region.
 
         Raises:
             ValueError: sizes or numbers that cannot be; the message says which.
@@ -197,11 +205,13 @@ class StoreWriter:
             raise ValueError(f"picture {image_id}: appended twice")
         values = checked_regions(regions, self.settings["feature_dim"], self.dtype)
         parts = {"regions": values}
-        if self.settings["has_boxes"] != (boxes is not None):
-            expected = "boxes" if boxes is None else "no boxes"
-            raise ValueError(f"{expected} expected, as for the other pictures of this store")
-        if boxes is not None:
-            parts["boxes"] = checked_boxes(boxes, len(values))
+        given = {"boxes": (boxes, checked_boxes), "scores": (scores, checked_scores)}
+        for name, (array, checked) in given.items():
+            if (name in self._bytes) != (array is not None):
+                expected = name if array is None else f"no {name}"
+                raise ValueError(f"{expected} expected, as for the other pictures of this store")
+            if array is not None:
+                parts[name] = checked(array, len(values))
         try:
             for name, array in parts.items():
                 _write_all(self._files[name], array)
@@ -226,7 +236,7 @@ class StoreWriter:
         """Make what was appended safe: first the features on the disk, then the list of them."""
         if self._pending:
             try:
-                for name in ("regions", "boxes"):
+                for name in self._bytes:
                     os.fsync(self._files[name].fileno())
                 self._cut("done", len(self.rows) * DONE.itemsize)  # what failed half-way before
                 _write_all(self._files["done"], np.array(self._pending, DONE))
@@ -258,7 +268,7 @@ class StoreWriter:
         frame, regions = self.folder / "frame.h5", self.folder / "regions.raw"
         try:
             start = self._write_frame(frame, file_names, record or {})
-            length = self.num_regions * self._row_bytes
+            length = self.num_regions * self._bytes["regions"]
             with open(frame, "r+b") as around:
                 if start == HEAD:
                     _copy(around, self._files["regions"], 0, HEAD)
@@ -294,9 +304,10 @@ class StoreWriter:
             file["offsets"] = np.concatenate([[0], np.cumsum(rows["num_regions"])])
             file["sizes"] = np.stack([rows["width"], rows["height"]], 1)
             file["checksums"] = rows["checksum"]
-            if self.settings["has_boxes"]:
-                boxes = np.fromfile(self.folder / "boxes.raw", np.float32).reshape(-1, 4)
-                file["boxes"] = boxes
+            for name, shape_of_one in (("boxes", (4,)), ("scores", ())):
+                if name in self._bytes:
+                    array = np.fromfile(self.folder / f"{name}.raw", np.float32)
+                    file[name] = array.reshape(-1, *shape_of_one)
             if file_names is not None:
                 names = [_text(file_names[image_id]) for image_id in rows["image_id"].tolist()]
                 file.create_dataset("file_names", data=names, dtype=h5py.string_dtype())
