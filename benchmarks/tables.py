@@ -218,6 +218,43 @@ def coco_time(record: dict[str, Any]) -> str:
     return f"{table(record)}\n"
 
 
+def space(record: dict[str, Any]) -> str:
+    """The matrix of lesson 5."""
+    from captioning.bench.summary import format_tables
+
+    return f"{format_tables(record)}\n"
+
+
+def transformer(record: dict[str, Any]) -> str:
+    """What the cache saves, and what a self-critical step costs."""
+    cache, step, memory = record["cache"], record["step"], record["step_memory"]
+    lines = ["| greedy search, 16 words | ms with cache | prefix anew | as published |"]
+    lines.append("|---|---:|---:|---:|")
+    for batch, row in cache.items():
+        others = (row[name] for name in ("prefix_anew", "as_published"))
+        told = [f"{o['times']:.1f} ({o['lower']:.1f} to {o['upper']:.1f})" for o in others]
+        lines.append(f"| {batch} | {row['cached']['median_ms']:.0f} | " + " | ".join(told) + " |")
+    own = step["self_critical"]
+    return "\n".join(lines) + (
+        "\n\n(Times the cached search, median and quartiles.) A self-critical step of 10 pictures "
+        f"x 5 captions of 16 words takes {own['times']:.2f} times as long as cross-entropy "
+        f"({own['lower']:.2f} to {own['upper']:.2f}) and {memory['times_cross_entropy']:.2f} times "
+        "its memory.\n"
+    )
+
+
+def x_linear(record: dict[str, Any]) -> str:
+    """X-linear attention in chunks beside the plain form."""
+    memory, seconds = record["peak_mb"], record["seconds"]
+    return (
+        f"X-linear attention over {record['captions']} captions x {record['words']} words x "
+        f"{record['regions']} regions x {record['model_dim']}, forward and backward: "
+        f"{memory['ours']['median']:.0f} MB against {memory['plain']['median']:.0f} MB of the "
+        f"plain form ({memory['ours_to_plain']:.2f} times), {seconds['ours_to_plain']:.2f} times its "
+        "time with {record['machine']['threads']} thread (`benchmarks/x_linear.py`).\n"
+    )
+
+
 TABLES = {
     "augmentation": augmentation,
     "beam_updown": beam_updown,
@@ -233,6 +270,9 @@ TABLES = {
     "self_critical_picturebook": self_critical_picturebook,
     "self_critical_flickr8k": self_critical_flickr8k,
     "self_critical_step": self_critical_step,
+    "space": space,
+    "transformer": transformer,
+    "x_linear": x_linear,
 }
 
 

@@ -9,8 +9,8 @@ ImageCaptioning.pytorch, whose search works so), `prefix_anew` keeps them. Both 
 of the last word only; all three give the same words (asserted), the region encoder included.
 
 *Step.* 10 pictures x 5 captions of exactly 16 words, the steps training takes (`take_step`),
-against cross-entropy of the same size. Memory is measured in processes of its own, on Linux: how far the
-resident set rises during a step, above what stood there before it (weights, optimizer, program).
+against cross-entropy of the same size. Memory is measured in processes of its own, on Linux: how
+far a step raises the resident set above what stood there before it (weights, moments, program).
 
 Usage: python benchmarks/transformer.py [--rounds 15] [--threads 2]
 Prints the ratios; writes results/transformer.json.

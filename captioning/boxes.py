@@ -16,6 +16,7 @@ SHARES = ("cell", "box")
 
 
 def _check(boxes: Tensor) -> None:
+    """Refuse anything but four edges a box."""
     if boxes.shape[-1:] != (4,):
         raise ValueError(f"boxes: shape {tuple(boxes.shape)} received, (..., 4) expected")
 

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioning.evaluation.mirror import mirror_test, sides_said, wilson_interval
+from captioning.evaluation.mirror import (
+    choice_test,
+    mirror_test,
+    sides_said,
+    swap_sides,
+    wilson_interval,
+)
 
 DOG, CAT = ("dog",), ("cat",)
 
@@ -54,8 +60,23 @@ def test_each_kind_of_pair_by_hand():
 
 
 def test_ids_must_be_the_same():
-    with pytest.raises(ValueError, match="image 2 has one caption, two expected"):
+    with pytest.raises(ValueError, match="image 2 is known only once"):
         mirror_test({1: "A dog."}, {1: "A dog.", 2: "A cat."})
+
+
+def test_swapping_sides_exchanges_both_words_and_nothing_else():
+    caption = "Left of the cat, a bright dog; on the right-hand side a leftover."
+    swapped = "Right of the cat, a bright dog; on the left-hand side a leftover."
+    assert swap_sides(caption) == swapped and swap_sides(swapped) == caption
+    assert sides_said(swap_sides("A dog is left of a cat.")) == [(CAT, DOG)]
+
+
+def test_preferences_by_hand():
+    likes = {1: (-3.0, -4.0), 2: (-3.0, -4.0), 3: (-5.0, -4.5), 4: (-3.0, -3.0)}
+    mirrored = {1: (-4.0, -3.9), 2: (-3.9, -4.0), 3: (-4.0, -4.5), 4: (-3.0, -9.0)}
+    assert choice_test(likes, mirrored) == ([1, 3], [2], [4])
+    with pytest.raises(ValueError, match="image 4 is known only once"):
+        choice_test(likes, {i: mirrored[i] for i in (1, 2, 3)})
 
 
 def test_interval_by_hand():

@@ -25,7 +25,7 @@ single position is written as what it is, a layer norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,15 +33,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 8 * 2**20  # of the largest tensor: words x regions x D numbers of a chunk
-CHUNK_BYTES_ON_GPU = 32 * 2**20  # where many small operations cost more than a little memory
+# The largest tensor, words x regions x D numbers of a chunk: of smaller ones there would be so many
+# that starting and sharing out their operations costs more than computing them.
+CHUNK_BYTES = 32 * 2**20
 
 
 def compare(
     queries: Tensor,
     keys: Tensor,
     mask: Tensor | None,
-    weights: tuple[Tensor, Tensor, Tensor],
+    weights: Sequence[Tensor],
     dropout: float,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
@@ -51,9 +52,9 @@ def compare(
         queries (Tensor): (B, Q, D).
         keys (Tensor): (B, P, D).
         mask (Tensor | None): (B, P) bool, True = the region counts.
-        weights (tuple): W (D / 2, D), its bias (D / 2,), w (1, D / 2).
+        weights (Sequence): W (D / 2, D), its bias (D / 2,), w (1, D / 2).
         dropout (float): 0..1.
-        generator (torch.Generator | None): where dropout draws from; not needed without dropout.
+        generator (torch.Generator | None): where dropout draws from; None: torch's own.
 
     Returns:
         tuple[Tensor, Tensor]: scores w m_ij (B, Q, P); sums of m_ij over the regions that count
@@ -61,22 +62,23 @@ def compare(
     """
     mix, bias, score = weights
     mixed = queries.unsqueeze(2) * keys.unsqueeze(1)  # (B, Q, P, D): the large one
-    mixed = F.linear(mixed, mix, bias).relu()  # (B, Q, P, D / 2)
+    mixed = F.linear(mixed, mix, bias).relu_()  # (B, Q, P, D / 2)
     if dropout:
-        kept = torch.empty_like(mixed).bernoulli_(1 - dropout, generator=generator)
-        mixed = mixed * kept.div_(1 - dropout)
+        drawn = torch.rand(mixed.shape, generator=generator, device=mixed.device)
+        mixed = mixed.masked_fill(drawn < dropout, 0)
     scores = F.linear(mixed, score).squeeze(-1)
     if mask is None:
-        return scores, mixed.sum(2)
-    counts = mask[:, None, None].to(mixed.dtype)  # (B, 1, 1, P)
-    return scores, (counts @ mixed).squeeze(2)
+        sums = mixed.sum(2)
+    else:
+        counts = mask[:, None, None].to(mixed.dtype)  # (B, 1, 1, P)
+        sums = (counts @ mixed).squeeze(2)
+    return scores / (1 - dropout), sums / (1 - dropout)
 
 
 def chunks(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice]]:
     """Pictures and words that meet at once: several pictures, or a part of one picture's words."""
     num_pictures, num_words = queries.shape[:2]
-    size = CHUNK_BYTES if keys.device.type == "cpu" else CHUNK_BYTES_ON_GPU
-    fit = max(1, size // (keys.shape[1] * keys.shape[2] * keys.element_size()))  # words
+    fit = max(1, CHUNK_BYTES // (keys.shape[1] * keys.shape[2] * keys.element_size()))  # words
     pictures = max(1, fit // num_words)
     words = math.ceil(num_words / math.ceil(num_words / fit))  # parts of about the same size
     for first in range(0, num_pictures, pictures):
