@@ -251,7 +251,7 @@ def x_linear(record: dict[str, Any]) -> str:
         f"{record['regions']} regions x {record['model_dim']}, forward and backward: "
         f"{memory['ours']['median']:.0f} MB against {memory['plain']['median']:.0f} MB of the "
         f"plain form ({memory['ours_to_plain']:.2f} times), {seconds['ours_to_plain']:.2f} times its "
-        "time with {record['machine']['threads']} thread (`benchmarks/x_linear.py`).\n"
+        f"time with {record['machine']['threads']} thread (`benchmarks/x_linear.py`).\n"
     )
 
 

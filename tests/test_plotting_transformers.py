@@ -113,7 +113,7 @@ def test_boxes_are_drawn_where_they_are():
     assert len(outlines) == 4  # white under colour
     first = outlines[0]
     assert (*first.get_xy(), first.get_width(), first.get_height()) == pytest.approx(
-        (9 * 0.25, 4.5 * 0.5, 4.5, 2.25)
+        (8.1 * 0.25, 4.05 * 0.5, 4.05, 2.025)
     )
     assert texts(figure) == ["■ dog", "■ all"] and holds_pictures(figure)
     with pytest.raises(ValueError, match="pictures, boxes, names: 1, 0, 1 received"):

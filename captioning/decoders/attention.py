@@ -118,16 +118,35 @@ class _Heads(nn.Module):
         self.output = (Gate if gated else Joined)(config.model_dim)
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool = False
-    ) -> Tensor:
-        """(B, Q, D), (B, P, D) twice -> (B, Q, D); mask bool (True = counts) or added, (.., Q, P).
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, tell: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each question compares itself with all keys and gets a mixture of their values (eq. 1).
 
         Dropout of the weights follows `self.dropout`, so that it can be switched like any other.
+
+        Args:
+            query (Tensor): (B, Q, D).
+            key (Tensor): (B, P, D).
+            value (Tensor): (B, P, D).
+            mask (Tensor | None): bool, True = counts, or added to the logits; fits (B, h, Q, P).
+            tell (bool): also give the weights.
+
+        Returns:
+            tuple[Tensor, Tensor | None]: (B, Q, D); the weights (B, h, Q, P).
         """
-        heads = (to_heads(x, self.num_heads) for x in (query, key, value))
-        rate = self.dropout.p if self.dropout.training else 0.0
-        found = F.scaled_dot_product_attention(*heads, mask, rate, is_causal=causal)
-        return from_heads(found)
+        query, key, value = (to_heads(x, self.num_heads) for x in (query, key, value))
+        # The CPU's fused kernel is slow backwards: twice the time of a small model's step in bf16.
+        if not (tell or (query.device.type == "cpu" and torch.is_grad_enabled())):
+            rate = self.dropout.p if self.dropout.training else 0.0
+            found = F.scaled_dot_product_attention(query, key, value, mask, rate)
+            return from_heads(found), None
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (B, h, Q, P)
+        if mask is not None:
+            is_bool = mask.dtype == torch.bool
+            scores = scores.masked_fill(~mask, float("-inf")) if is_bool else scores + mask
+        weights = scores.softmax(-1)
+        found = self.dropout(weights).to(value.dtype) @ value
+        return from_heads(found), weights if tell else None
 
 
 class WordAttention(_Heads):
@@ -149,10 +168,8 @@ class WordAttention(_Heads):
             tuple[Tensor, Tensor]: what they found (N, G, D); the new past (N, t + G, 2D).
         """
         query, new = self.query_key_value(x).split([self.dim, 2 * self.dim], -1)
-        is_first = past.shape[1] == 0
-        past = new if is_first else torch.cat([past, new], 1)
-        causal = is_first and mask is not None  # the same as the mask, and faster
-        found = self.attend(query, *past.chunk(2, -1), None if causal else mask, causal)
+        past = torch.cat([past, new], 1) if past.shape[1] else new
+        found, _ = self.attend(query, *past.chunk(2, -1), mask)
         return self.output(found, x), past
 
 
@@ -183,16 +200,10 @@ class RegionAttention(_Heads):
         Returns:
             tuple[Tensor, Tensor | None]: what they found (B, Q, D); the weights (B, h, Q, P).
         """
-        query, seen = self.query(x), None if mask is None else mask[:, None, None]  # (B, 1, 1, P)
-        if not tell:
-            return self.output(self.attend(query, keys, values, seen), x), None
-        query, keys, values = (to_heads(y, self.num_heads) for y in (query, keys, values))
-        scores = query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (B, h, Q, P)
-        if seen is not None:
-            scores = scores.masked_fill(~seen, float("-inf"))
-        weights = scores.softmax(-1)
-        found = self.dropout(weights).to(values.dtype) @ values
-        return self.output(from_heads(found), x), weights
+        seen = None if mask is None else mask[:, None, None]  # (B, 1, 1, P)
+        query = self.query(x)
+        found, weights = self.attend(query, keys, values, seen, tell)
+        return self.output(found, x), weights
 
 
 class SceneAttention(_Heads):
@@ -214,4 +225,4 @@ class SceneAttention(_Heads):
             key, value = torch.cat([key, more[0]], 1), torch.cat([value, more[1]], 1)
             if mask is not None:  # every region sees every slot
                 mask = F.pad(mask, (0, len(self.slots)), value=mask.dtype == torch.bool)
-        return self.output(self.attend(query, key, value, mask), x)
+        return self.output(self.attend(query, key, value, mask)[0], x)
