@@ -239,19 +239,19 @@ def transformer(record: dict[str, Any]) -> str:
         "\n\n(Times the cached search, median and quartiles.) A self-critical step of 10 pictures "
         f"x 5 captions of 16 words takes {own['times']:.2f} times as long as cross-entropy "
         f"({own['lower']:.2f} to {own['upper']:.2f}) and {memory['times_cross_entropy']:.2f} times "
-        "its memory.\n"
+        "the memory it adds.\n"
     )
 
 
 def x_linear(record: dict[str, Any]) -> str:
     """X-linear attention in chunks beside the plain form."""
-    memory, seconds = record["peak_mb"], record["seconds"]
+    memory, seconds = record["peak_mb"], record["processor_seconds"]
     return (
         f"X-linear attention over {record['captions']} captions x {record['words']} words x "
         f"{record['regions']} regions x {record['model_dim']}, forward and backward: "
         f"{memory['ours']['median']:.0f} MB against {memory['plain']['median']:.0f} MB of the "
-        f"plain form ({memory['ours_to_plain']:.2f} times), {seconds['ours_to_plain']:.2f} times its "
-        f"time with {record['machine']['threads']} thread (`benchmarks/x_linear.py`).\n"
+        f"plain form ({memory['ours_to_plain']:.2f} times), {seconds['ours_to_plain']:.2f} times "
+        "its processor time (`benchmarks/x_linear.py`).\n"
     )
 
 

@@ -181,6 +181,7 @@ def measure_memory(repeats: int) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name in OBJECTIVES:
         command = [sys.executable, __file__, "--memory_of", name]
+        command += ["--threads", str(torch.get_num_threads())]
         runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(repeats)]
         found = [int(run.stdout) / 1e6 for run in runs]
         record[name] = {"median_mb": round(statistics.median(found), 1)}

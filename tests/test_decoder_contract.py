@@ -191,9 +191,19 @@ def test_the_cache_holds_the_words_and_nothing_is_kept_twice(kind):
         assert after["image"][name] is value and len(value) == 3
 
 
-def test_swapped_beams_take_their_past_along():
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_fused_attention_equals_the_plain_one(kind):
+    """Without gradients the CPU takes torch's kernel, with them the equation."""
+    decoder, features, captions = make_decoder(kind), make_features(), make_captions()
+    with torch.no_grad():
+        fused = decoder(features, captions).logits
+    close(decoder(features, captions).logits, fused, 1e-5)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_swapped_beams_take_their_past_along(kind):
     """Two captions of a picture change places after every word; each must stay itself."""
-    decoder, captions = make_decoder("transformer plain"), make_captions(2)
+    decoder, captions = make_decoder(kind), make_captions(2)
     features = alone(make_features(), 0)
     expected = decoder(features, captions).logits
     state, swap = decoder.init_state(features, 2), torch.tensor([1, 0])

@@ -108,6 +108,34 @@ def test_places_that_are_taken(run, store, tmp_path):
     assert FeatureStore(store).image_ids == [3, 1, 2] and len(names(photos)) == 2
 
 
+def test_boxes_are_never_replaced_by_their_areas(run, store, tmp_path):
+    folder = tmp_path / "box"
+    folder.mkdir()
+    np.save(folder / "7.npy", np.array([[0, 0, 20, 30]], dtype=np.float32))
+    flags = ["--boxes", folder, "--output", folder, "--overwrite", "--images", tmp_path]
+    code, _, err = run(*flags)
+    assert code == 2 and "output: the folder of --boxes received" in err
+    code, _, err = run("--store", store, "--output", folder, "--overwrite")
+    assert code == 1 and "box: holds other files than areas (7.npy)" in err
+    assert np.load(folder / "7.npy").tolist() == [[0, 0, 20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.float32(3), "boxes of shape () found, (0, 4) expected"),
+        (np.zeros((0, 4)), "no box found, 1 or more expected"),
+    ],
+)
+def test_odd_files_of_boxes(run, tmp_path, array, message):
+    (tmp_path / "box").mkdir()
+    np.save(tmp_path / "box" / "7.npy", array)
+    Image.new("RGB", (40, 30)).save(tmp_path / "7.png")
+    flags = ["--boxes", tmp_path / "box", "--images", tmp_path, "--output", tmp_path / "areas"]
+    code, _, err = run(*flags)
+    assert code == 1 and f"7.npy: {message}" in err and "Traceback" not in err
+
+
 def test_store_without_boxes(run, tmp_path):
     with StoreWriter(tmp_path / "g.h5", SIGNATURE, 4, has_boxes=False) as writer:
         writer.append(1, np.ones((2, 4)))

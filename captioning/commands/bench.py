@@ -42,7 +42,7 @@ def _matrix_parser() -> ArgumentParser:
     flags.add_argument(
         "--output", type=str, default="", help=f"folder of the results (default: {WORK}/NAME)"
     )
-    flags.add_argument("--only", type=str, default="", help="cells, e.g. plain,relations")
+    flags.add_argument("--only", type=str, default="", help='cells, e.g. "plain,object relations"')
     flags.add_argument("--seeds", type=str, default="", help="e.g. 0,1; not given: the file's")
     flags.add_argument(
         "--overwrite",
@@ -50,7 +50,9 @@ def _matrix_parser() -> ArgumentParser:
         help="measure again what has other settings now; start interrupted runs anew",
     )
     flags.add_argument(
-        "--delete_models", action="store_true", help="keep the results of measured cells only"
+        "--delete_models",
+        action="store_true",
+        help="remove the trained models of measured cells, keep their results",
     )
     flags.add_argument("--json", action="store_true", help="print the summary as JSON")
     return flags

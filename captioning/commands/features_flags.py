@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ENCODER_FLAGS = ("weights", "cut", "grid", "padding")  # beside --encoder, which is the backbone
 TRANSFORM_FLAGS = ("fit", "image_size", "resize_size")
+MAX_SIDE = 1024
 
 
 # ------------------------------------------------------------------------------ in and out
@@ -146,17 +147,17 @@ def give(result: Mapping[str, Any], arguments: Namespace) -> int:
 # ------------------------------------------------------------------------------------- eyes
 
 
-def add_eyes(flags: ArgumentParser, **other: Any) -> None:
-    """An encoder; `other` names defaults that differ from those of the settings."""
+def add_eyes(
+    flags: ArgumentParser, names: tuple[str, ...] = (*ENCODER_FLAGS, *TRANSFORM_FLAGS), **other: Any
+) -> None:
+    """An encoder, with these settings; `other`: defaults that differ from those of the settings."""
     flags.add_argument("--model", type=str, default="", help="take the encoder of this bundle")
     flags.add_argument("--encoder", type=str, default="", help="network, e.g. resnet101")
-    for config, names in (EncoderConfig, ENCODER_FLAGS), (TransformConfig, TRANSFORM_FLAGS):
-        for one in fields(config):
-            if one.name in names:
-                add_setting(flags, one, other.get(one.name, one.default))
-    flags.add_argument(
-        "--max_side", type=int, default=1024, help="with fit native: longest side; 0: any"
-    )
+    for one in (*fields(EncoderConfig), *fields(TransformConfig)):
+        if one.name in names:
+            add_setting(flags, one, other.get(one.name, one.default))
+    text = f"with fit native: longest side; 0: any (default: {MAX_SIDE})"
+    flags.add_argument("--max_side", type=int | None, help=text)
 
 
 def add_setting(flags: ArgumentParser, one: Field, default: Any) -> None:
@@ -169,8 +170,9 @@ def add_setting(flags: ArgumentParser, one: Field, default: Any) -> None:
 
 
 def given(arguments: Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of these flags that were given."""
-    return {name: arguments[name] for name in names if arguments[name] not in ("", None)}
+    """Those of these flags that the command has and that were given."""
+    values = {name: arguments.get(name) for name in names}
+    return {name: value for name, value in values.items() if value not in ("", None)}
 
 
 def eyes_of(arguments: Namespace, **other: Any) -> tuple[nn.Module, EncoderConfig, TransformConfig]:
@@ -223,7 +225,10 @@ def looking_of(arguments: Namespace) -> ExtractOptions:
         FileExistsError: the output is there already.
     """
     shard = _shard(arguments.shard)
-    check_at_least(arguments, batch_size=1, num_workers=0, max_side=0)
+    max_side = MAX_SIDE if arguments.max_side is None else arguments.max_side
+    check_at_least(arguments, batch_size=1, num_workers=0)
+    if max_side < 0:
+        raise UsageError(f"max_side: {max_side} received, 0 or more expected")
     if arguments.precision not in ("fp32", "bf16"):
         raise UsageError(f"precision: {arguments.precision!r} received, fp32 or bf16 expected")
     from captioning.features.extract import ExtractOptions, shard_path
@@ -234,7 +239,7 @@ def looking_of(arguments: Namespace) -> ExtractOptions:
         arguments.batch_size,
         arguments.num_workers,
         arguments.precision,
-        arguments.max_side,
+        max_side,
         shard,
         write_options(arguments),
     )

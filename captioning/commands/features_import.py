@@ -31,7 +31,10 @@ def import_parser() -> ArgumentParser:
 
 def bottom_up_parser() -> ArgumentParser:
     """Flags of `features import-bottom-up`."""
-    flags = new_parser("Take over bottom-up regions: the published TSV files, or make_bu_data's.")
+    flags = new_parser(
+        "Take over bottom-up regions: the published TSV files, as `features import --tsv` does, "
+        "or make_bu_data's folders, whose pictures --images can give the sizes of."
+    )
     flags.add_argument("--tsv", type=str, nargs="+", default=[], help="the TSV files")
     flags.add_argument(
         "--folder",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from captioning.commands.features_flags import (
-    ENCODER_FLAGS,
-    TRANSFORM_FLAGS,
     add_data,
     add_eyes,
     add_looking,
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from captioning.features.pictures import Picture
 
 DETECTOR_FLAGS = tuple(one.name for one in fields(DetectorConfig))
-EYES_FLAGS = ("model", "encoder", *ENCODER_FLAGS, *TRANSFORM_FLAGS)
+REGION_FLAGS = ("weights", "cut", "padding", "fit", "image_size")  # grid, crops: not in boxes
+EYES_FLAGS = ("model", "encoder", *REGION_FLAGS, "max_side")
 FIT = "native"  # of --boxes, where nothing else is said: things are small in squeezed photos
 
 
@@ -66,7 +66,7 @@ def regions_parser() -> ArgumentParser:
         type=bool | None,
         help="with --boxes: the whole picture is one more region, the last (default: true)",
     )
-    add_eyes(flags, fit=FIT)
+    add_eyes(flags, REGION_FLAGS, fit=FIT)
     add_looking(flags)
     add_writing(flags)
     return flags
@@ -163,7 +163,7 @@ def areas_parser() -> ArgumentParser:
     flags.add_argument("--store", type=str, default="", help="feature store with boxes")
     flags.add_argument("--boxes", type=str, default="", help="or <id>.npy files: boxes in pixels")
     add_sizes(flags)
-    flags.add_argument("--grid", type=int, default=12, help="rows and columns (default: 12)")
+    flags.add_argument("--grid", type=int, default=12, help="rows and columns")
     flags.add_argument(
         "--share",
         type=str,
@@ -186,6 +186,8 @@ def run_areas(arguments: Namespace) -> int:
     from captioning.features.importers import find_arrays
     from captioning.features.store import FeatureStore
 
+    if arguments.boxes and Path(arguments.boxes).resolve() == Path(arguments.output).resolve():
+        raise UsageError("output: the folder of --boxes received, another one expected")
     if arguments.share not in SHARES:
         raise UsageError(f"share: {arguments.share!r} received, {' or '.join(SHARES)} expected")
     if arguments.store:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+from argparse import Action
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from captioning.config import GenerationConfig
 from captioning.settings import from_dict, walk
@@ -18,8 +19,24 @@ class UsageError(ValueError):
     """A flag has a value that is not allowed."""
 
 
+class HelpFormatter(DefaultHelpFormatter):
+    """Says a default once, and not where there is none."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text = super()._get_help_string(action)
+        told = any(mark in (action.help or "") for mark in ("(default:", "(not given:"))
+        if told or action.default in (None, ""):
+            text = text.replace(", default: %(default)s)", ")")
+        return text
+
+
 def new_parser(description: str) -> ArgumentParser:
-    return ArgumentParser(description=description, default_env=False, exit_on_error=False)
+    return ArgumentParser(
+        description=description,
+        default_env=False,
+        exit_on_error=False,
+        formatter_class=HelpFormatter,
+    )
 
 
 def add_kinds(flags: ArgumentParser, command: str, kinds: Mapping[str, ArgumentParser]) -> None:

@@ -10,6 +10,7 @@ published: for every picture `<id>.npy`, (number of boxes, grid x grid) float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def boxes_of_folder(
             raise FileNotFoundError(f"{folder}: no file for picture {image_id}")
         with naming(files[image_id]):
             pixels = read_array(files[image_id])
-            fractions = to_fractions(pixels, len(pixels), (sizes or {}).get(image_id, (0, 0)))
+            number = len(pixels) if pixels.ndim else 0
+            fractions = to_fractions(pixels, number, (sizes or {}).get(image_id, (0, 0)))
         yield image_id, torch.from_numpy(fractions)
 
 
@@ -124,12 +126,24 @@ def _check_place(output: str | Path, overwrite: bool) -> None:
         return
     if not path.is_dir():
         raise FileExistsError(f"{path}: a file, the name of a folder to write expected")
-    others = [one.name for one in path.iterdir() if not _is_ours(one)]
+    others = [one.name for one in path.iterdir() if not _is_named_as_ours(one)]
+    others = others or [one.name for one in sorted(path.iterdir())[:1] if not _holds_areas(one)]
     if others:
         raise FileExistsError(f"{path}: holds other files than areas ({sorted(others)[0]})")
     if any(path.iterdir()) and not overwrite:
         raise FileExistsError(f"{path}: exists already; --overwrite replaces it")
 
 
-def _is_ours(path: Path) -> bool:
+def _is_named_as_ours(path: Path) -> bool:
     return path.suffix == ".npy" and path.stem.isascii() and path.stem.isdigit()
+
+
+def _holds_areas(path: Path) -> bool:
+    """Whether a file is (P, g x g) float32, and not boxes, say."""
+    try:
+        areas = read_array(path)
+    except ValueError:
+        return False
+    if areas.dtype != np.float32 or areas.ndim != 2:
+        return False
+    return math.isqrt(areas.shape[1]) ** 2 == areas.shape[1] and bool((areas <= 1 + 1e-6).all())

@@ -221,6 +221,8 @@ def to_fractions(boxes: np.ndarray, number: int, size: tuple[int, int]) -> np.nd
     """
     if boxes.shape != (number, 4):
         raise ValueError(f"boxes of shape {boxes.shape} found, ({number}, 4) expected")
+    if not number:
+        raise ValueError("no box found, 1 or more expected")
     width, height = size
     if width < 1 or height < 1:
         raise ValueError(
