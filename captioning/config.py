@@ -117,7 +117,9 @@ class EncoderConfig:
 
 @dataclass
 class TransformerConfig:
-    """Sizes and options of decoder kind transformer; the LSTMs' settings do not touch it."""
+    """Sizes and options of decoder kind transformer.
+
+    The LSTMs' settings (embed_dim, hidden_dim, dropout, ...) do not touch it."""
 
     model_dim: int = setting(512, "size of every vector in it, a multiple of num_heads", 1, 8192)
     feedforward_dim: int = setting(2048, "size between the two layers of a feed-forward", 1, 65536)
@@ -156,7 +158,9 @@ class TransformerConfig:
         False, "add 1 to widths and heights there, as the published code did to boxes in 0..1"
     )
     attention_on_attention: bool = setting(
-        False, "gate what an attention found by what was asked (AoA)"
+        False,
+        "gate what an attention to regions found by what was asked (AoA; not x_linear, which has a "
+        "gate)",
     )
     memory_slots: int = setting(
         0, "learned keys and values beside the regions in each encoder layer (M2)", 0, 1000
@@ -253,7 +257,7 @@ class TrainingConfig:
     optimizer: str = setting("adamw", "adam, adamw or sgd", choices=("adam", "adamw", "sgd"))
     adam_beta2: float = setting(
         0.999,
-        "how long Adam remembers squared gradients; 0.98 is usual for transformers",
+        "how long adam and adamw remember squared gradients; 0.98 is usual for transformers",
         0,
         0.99999,
     )

@@ -242,6 +242,10 @@ def test_places_matter_where_they_should(kind):
         ({"relations": True, "encoder_layers": 0}, "relations: True received, .*encoder_layers 0"),
         ({"memory_slots": 4, "encoder_layers": 0}, "memory_slots: 4 received"),
         ({"meshed": True, "encoder_layers": 0}, "meshed: True received"),
+        (
+            {"attention_on_attention": True, "cross_attention": "x_linear", "encoder_layers": 0},
+            "attention_on_attention: True received, but x_linear has a gate",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
@@ -307,3 +311,14 @@ def test_equations_of_the_transformer():
         x = x + linear(f"{place}.output.project", found)
         x = x + feed(f"{layer}.feedforward", norm(f"{layer}.feedforward_norm", x))
     close(decoder(features, tokens).logits[0], linear("output", norm("norm", x)), 1e-5)
+
+
+def test_sums_stay_precise_under_autocast():
+    """Layers may compute in half precision; what they add to must not be rounded each time."""
+    decoder, features, captions = make_decoder("transformer gxg"), make_features(), make_captions()
+    seen = []
+    for layer in (*decoder.encoder.layers, *decoder.layers):
+        layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        decoder(features, captions)
+    assert seen == [torch.float32] * 4

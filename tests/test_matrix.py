@@ -285,6 +285,25 @@ def test_the_store_is_made_once_by_the_command(run, trained, arrays):
     assert trained == [] and Path("new/g.h5").stat().st_mtime_ns == made
 
 
+def test_a_store_with_other_features_under_the_same_name_is_noticed(run, trained, tiny_data):
+    assert run()[0] == 0
+    Path("f.h5").unlink()
+    with StoreWriter("f.h5", imported_signature("other eyes"), 6, False) as writer:
+        for picture in list_data(tiny_data, list_splits(tiny_data)):
+            writer.append(picture.image_id, np.ones((2, 6), np.float32), None, (32, 32))
+        writer.finish()
+    code, _, err = run()
+    assert code == 1 and trained == []
+    assert "the feature store: encoder.source 'other eyes', not 'test'" in err
+    assert run("--overwrite")[0] == 0 and len(trained) == 2
+
+
+def test_a_missing_file_does_not_stop_the_other_cells(run, trained):
+    cells = {"plain": {}, "lost": {"loader.features": "gone.h5"}, "third": {}}
+    code, _, err = run(cells=cells)
+    assert code == 1 and "lost, seed 0: " in err and names(trained)[-1] == "third_0"
+
+
 @pytest.mark.parametrize(
     ("features", "code", "part"),
     [

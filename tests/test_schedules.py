@@ -113,6 +113,15 @@ def test_warm_up_must_be_shorter_than_the_run():
 # ---- in a run ----
 
 
+def test_a_plateau_needs_time_to_be_seen(tiny_experiment):
+    settings = tiny_experiment.training
+    settings.schedule, settings.patience, settings.early_stopping = "plateau", 2, 3
+    with pytest.raises(ValueError, match="early_stopping: 3 received, 0 or at least 4 expected"):
+        prepare_run(tiny_experiment)
+    settings.early_stopping = 4
+    prepare_run(tiny_experiment)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_beta2_reaches_the_optimizer(tiny_experiment, name):
     settings = tiny_experiment.training

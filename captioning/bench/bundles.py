@@ -9,6 +9,7 @@ from typing import Any
 from captioning.bundle import Captioner
 from captioning.config import Experiment
 from captioning.evaluation.evaluate import evaluate
+from captioning.features.store import FeatureStore
 from captioning.files import read_json, write_atomically
 from captioning.settings import from_dict, walk
 from captioning.training.history import read_history
@@ -38,16 +39,26 @@ def is_finished(folder: str | Path, experiment: Experiment) -> bool:
     if not (folder / "model.safetensors").is_file():
         return False
     try:
-        kept = from_dict(Experiment, read_json(folder / "config.json")["experiment"])
-    except ValueError:  # a setting that there is no more
+        config = read_json(folder / "config.json")
+        kept = from_dict(Experiment, config["experiment"])
+    except (ValueError, KeyError, FileNotFoundError):  # a setting that is gone; a damaged bundle
         return False
     if experiment.encoder.backbone == "features" and not experiment.encoder.feature_dim:
         kept.encoder.feature_dim = 0  # the run read it from the store
     if deciding(kept) != deciding(experiment) or not (rows := epochs_of(folder, experiment)):
         return False
+    signature = store_signature(experiment)
+    if signature and config.get("record", {}).get("features", signature) != signature:
+        return False
     settings, last = experiment.training, rows[-1]
     waited = last["epoch"] - last["best_epoch"]
     return last["epoch"] == settings.num_epochs or 0 < settings.early_stopping <= waited
+
+
+def store_signature(experiment: Experiment) -> dict[str, Any] | None:
+    """What made the features of a run, as its store says; None without a store."""
+    path = experiment.loader.features
+    return FeatureStore(path).signature if path and Path(path).is_file() else None
 
 
 def epochs_of(folder: Path, experiment: Experiment) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def run_trials(
             continue
         try:
             record = measure(trial, kept, output, options.overwrite, options.progress)
-        except (ValueError, TrainingError) as error:
+        except (ValueError, FileNotFoundError, FileExistsError, TrainingError) as error:
             failed[trial.title] = f"{trial.title}: {error}"
             options.say(failed[trial.title])
             continue

@@ -19,7 +19,8 @@
 
 Only `cells` is needed, and a recipe for each. A cell with `from` starts from the model of a cell
 above it, of the same seed, and has the same network: it takes over that cell's changes of
-`encoder`, `decoder` and `transform`. Paths are relative to the working directory, as in recipes.
+`encoder`, `decoder` and `transform` (and their recipes must agree in the rest of these). Paths are
+relative to the working directory, as in recipes.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _matrix_of(path: Path, record: dict[str, Any]) -> Matrix:
     if any(word.partition("=")[0] == "--output" for word in command):
         raise ValueError("features.command: --output received, but features.store decides it")
     limit = record.get("limit_seconds", 90)
-    if not _is_number(limit) or limit <= 0:
+    if not _is_number(limit) or not limit > 0:
         raise ValueError(f"limit_seconds: {limit!r} received, a number above 0 expected")
     data = _text(record, "data") or experiment_of(next(iter(cells.values())).recipe).data
     return Matrix(
@@ -273,7 +274,7 @@ def _text(record: Mapping[str, Any], key: str, where: str = "") -> str:
 
 
 def _list(record: Mapping[str, Any], key: str, kinds: tuple, where: str = "") -> list[Any]:
-    """An entry that is a list of some kind, without repetitions of text; empty if missing."""
+    """An entry that is a list of some kind; empty if missing."""
     value = record.get(key)
     if value is None:
         return []
@@ -281,7 +282,8 @@ def _list(record: Mapping[str, Any], key: str, kinds: tuple, where: str = "") ->
         raise ValueError(f"{where}{key}: {value!r} received, a list expected")
     for one in value:
         if not isinstance(one, kinds) or (kinds != (object,) and isinstance(one, bool)):
-            raise ValueError(f"{where}{key}: {one!r} received, text expected")
+            allowed = "text or a number" if int in kinds else "text"
+            raise ValueError(f"{where}{key}: {one!r} received, {allowed} expected")
     return value
 
 

@@ -10,8 +10,13 @@ from typing import Any
 
 import torch
 
-from captioning.bench.bundles import describe_bundle, epochs_of, is_finished
-from captioning.bench.trials import Trial, asked_of, missing_searches, result_path
+from captioning.bench.bundles import describe_bundle, epochs_of, is_finished, store_signature
+from captioning.bench.trials import (
+    Trial,
+    asked_of,
+    missing_searches,
+    result_path,
+)
 from captioning.bundle import Captioner
 from captioning.evaluation.evaluate import evaluate
 from captioning.files import write_atomically
@@ -95,9 +100,10 @@ def measure(
         overwrite, progress (bool): see `make_model`.
 
     Returns:
-        dict: `cell`, `seed`, `hash`, `settings`, `start` (cell), `command` (of the features); what
-        `describe_bundle` gives; `seconds` of training; `threads`, `device` and `versions`; `tests`:
-        for each search what `evaluate` gives, with `asked` (split and settings) and `seconds`.
+        dict: `cell`, `seed`, `hash`, `settings`, `start` (cell), `command` and signature of the
+        `features`; what `describe_bundle` gives; `seconds` of training; `threads`, `device` and
+        `versions`; `tests`: for each search what `evaluate` gives, with `asked` (split and
+        settings) and `seconds`.
     """
     seconds = make_model(trial, overwrite, progress)
     captioner = Captioner.load(trial.folder, trial.experiment.device)
@@ -109,6 +115,7 @@ def measure(
         "settings": to_dict(trial.experiment),
         "start": trial.start.cell if trial.start else "",
         "command": list(trial.matrix.command),
+        "features": store_signature(trial.experiment),
         **describe_bundle(trial.folder, captioner),
         "seconds": seconds,
         "threads": torch.get_num_threads(),

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from captioning.bench.bundles import deciding
+from captioning.bench.bundles import deciding, store_signature
 from captioning.bench.matrix_file import Matrix, settings_of
 from captioning.config import Experiment
 from captioning.decoding.generation import check_config
+from captioning.features.signature import first_difference
 from captioning.files import read_json
 from captioning.settings import from_dict
 from captioning.training.run import check_names_and_phases
@@ -156,6 +157,9 @@ def _model_changed(kept: dict[str, Any], trial: Trial) -> str:
     for name, value in deciding(trial.experiment).items():
         if before[name] != value and not (trial.start and name == "init_from"):
             return f"{name} is {value!r} now, measured with {before[name]!r}"
+    signature = store_signature(trial.experiment)
+    if signature and kept.get("features") and kept["features"] != signature:
+        return f"the feature store: {first_difference(signature, kept['features'])}"
     if kept["hash"] != trial.hash:
         return "what it starts from, or what made its features, is not the same any more"
     return ""

@@ -37,7 +37,7 @@ class AnnotatedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        x = x.float()
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         deviation = x.std(-1, keepdim=True) + 1e-6
         return self.weight * (x - x.mean(-1, keepdim=True)) / deviation + self.bias
 
@@ -140,7 +140,8 @@ class _Heads(nn.Module):
             rate = self.dropout.p if self.dropout.training else 0.0
             found = F.scaled_dot_product_attention(query, key, value, mask, rate)
             return from_heads(found), None
-        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (B, h, Q, P)
+        query = query / math.sqrt(query.shape[-1])  # before the product: half precision has an end
+        scores = query @ key.transpose(-1, -2)  # (B, h, Q, P)
         if mask is not None:
             is_bool = mask.dtype == torch.bool
             scores = scores.masked_fill(~mask, float("-inf")) if is_bool else scores + mask

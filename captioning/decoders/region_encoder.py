@@ -74,6 +74,7 @@ class RegionEncoder(nn.Module):
         geometry = None
         if self.config.relations:
             geometry = embed_geometry(pair_geometry(boxes, self.config.relations_plus_one))
+        x = x.to(self.embed_regions[0].weight.dtype)  # sums stay precise under autocast
         mask = features.region_mask
         mask = None if mask is None else mask[:, None, None]  # (B, 1, 1, P)
         levels = []

@@ -8,14 +8,16 @@ regions' keys and values are computed once a picture and shared by all its capti
 Shapes: as in `model.py`, and D the size of all vectors, h heads of size d = D / h, L layers.
 
 Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3; as a captioner:
-ImageCaptioning.pytorch (R. Luo), whose layers, dropout and first weights are followed, and whose
-trained weights fit in; meshed: M. Cornia et al., "Meshed-Memory Transformer for Image Captioning",
+ImageCaptioning.pytorch (R. Luo), whose layers and dropout are followed, and whose trained weights
+fit in; meshed: M. Cornia et al., "Meshed-Memory Transformer for Image Captioning",
 CVPR 2020, section 3.2; object relations, places, x_linear: see `region_encoder.py`, `space.py` and
 `x_linear.py`.
 
 Departures: padding is hidden from words by their order alone (a word never sees later ones);
-`<start>` and `<pad>` are words of their own; meshed layers stand in pre-norm blocks, all encoder
-layers pass one final norm, and the gates weigh all layers.
+`<start>` and `<pad>` are words of their own; joined matrices (queries, keys, values) get Xavier's
+first weights as one, as in torch.nn.MultiheadAttention, and start smaller by up to sqrt(2); meshed
+layers stand in pre-norm blocks, all encoder layers pass one final norm, and the gates weigh all
+layers.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class Looking(nn.Module):
     def project(self, levels: list[Tensor]) -> Tensor:
         """Encoder layers (B, P, D) -> keys and values of those looked at, (B, levels, P, 2D)."""
         seen = levels if self.gates is not None else levels[-1:]
-        return torch.stack([torch.cat(self.attention.project(level), -1) for level in seen], 1)
+        projected = [torch.cat(self.attention.project(level), -1) for level in seen]
+        return torch.stack(projected, 1) if len(seen) > 1 else projected[0].unsqueeze(1)
 
     def forward(
         self, x: Tensor, projected: Tensor, mask: Tensor | None, tell: bool
@@ -232,6 +235,12 @@ def check_options(config: TransformerConfig) -> None:
         raise ValueError(
             f"decoder.transformer.model_dim: {config.model_dim} received, a multiple of num_heads "
             f"({config.num_heads}) expected"
+        )
+    gated = config.attention_on_attention and config.cross_attention == "x_linear"
+    if gated and not config.encoder_layers:
+        raise ValueError(
+            "decoder.transformer.attention_on_attention: True received, but x_linear has a gate "
+            "and there is no other attention to regions (encoder_layers 0)"
         )
     for name in ("relations", "memory_slots", "meshed"):
         if getattr(config, name) and not config.encoder_layers:

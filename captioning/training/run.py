@@ -259,6 +259,12 @@ def check_names_and_phases(experiment: Experiment) -> None:
             "training.warmup_steps: 0 received, at least 1 expected with training.schedule noam, "
             "which falls the slower the longer it rose"
         )
+    if settings.schedule == "plateau" and 0 < settings.early_stopping <= settings.patience + 1:
+        raise ValueError(
+            f"training.early_stopping: {settings.early_stopping} received, 0 or at least "
+            f"{settings.patience + 2} expected with schedule plateau: the run would end before a "
+            "reduced learning rate is tried"
+        )
     name = settings.log_file
     if Path(name).name != name or not name.endswith(".jsonl"):
         raise ValueError(f"training.log_file: {name!r} received, a plain name.jsonl expected")
