@@ -114,7 +114,7 @@ def test_the_store_of_a_recipe_is_named_after_its_regions(name):
     experiment = read(name)
     store, encoder = Path(experiment.loader.features).stem, experiment.encoder
     made_elsewhere = encoder.backbone == "features"
-    assert store == ("bottom_up" if made_elsewhere else f"{encoder.backbone}_grid{encoder.grid}")
+    assert store == ("regions" if made_elsewhere else f"{encoder.backbone}_grid{encoder.grid}")
     assert made_elsewhere == (experiment.decoder.kind == "transformer")
 
 
