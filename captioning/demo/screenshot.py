@@ -73,14 +73,19 @@ def set_size(driver, width: int, height: int) -> None:
 
 
 def find(driver, selector: str):
-    """The first visible element of a CSS selector, as soon as it is there."""
+    """The first visible element of a CSS selector, as soon as it is there.
+
+    What the page redraws while it is looked at is looked for again.
+    """
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
     def visible(driver):
         return [e for e in driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
 
-    return WebDriverWait(driver, PATIENCE).until(visible, f"{selector} did not appear")[0]
+    wait = WebDriverWait(driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+    return wait.until(visible, f"{selector} did not appear")[0]
 
 
 def wait_for_text(driver, selector: str, text: str):
