@@ -168,6 +168,17 @@ class TransformerConfig:
     meshed: bool = setting(
         False, "words look at the regions of every encoder layer, gated (M2), not of the last only"
     )
+    group_size: int = setting(
+        1,
+        "words said at once, without knowing each other (semi-autoregressive); 1: one by one",
+        1,
+        32,
+    )
+    hide_starts: bool = setting(
+        False,
+        "in training, words see only the first of the group_size start words, as in the published "
+        "code (a search sees all)",
+    )
 
 
 @dataclass
@@ -293,6 +304,18 @@ class TrainingConfig:
     attention_penalty: float = setting(
         0.0, "weight of the doubly stochastic penalty (attention only)", 0, 100
     )
+    distillation_teacher: str = setting(
+        "", "bundle whose probabilities of each word are learned from as well (same vocabulary)"
+    )
+    distillation_weight: float = setting(
+        0.0, "weight of the divergence from them (nats a word); 0 loads no teacher", 0, 100
+    )
+    distillation_temperature: float = setting(
+        1.0,
+        "softens teacher and student before they are compared; above 1 shows small chances",
+        0.1,
+        100,
+    )
     accumulate: int = setting(
         1, "batches whose gradients are summed before a step; larger steps in the same memory", 1
     )
@@ -368,24 +391,3 @@ class Experiment:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     self_critical: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-
-
-@dataclass
-class EyesConfig:
-    """How the eyes are trained."""
-
-    output: str = setting("models/picturebook_eyes", "folder of the weights")
-    backbone: str = setting("resnet18", "torchvision network")
-    cut: str = setting("layer3", "last block kept")
-    num_pictures: int = setting(10000, "drawn pictures to learn from", 1)
-    num_test_pictures: int = setting(600, "further pictures to check on", 1)
-    num_epochs: int = setting(9, "passes over them", 1)
-    batch_size: int = setting(64, "pictures a step", 1)
-    learning_rate: float = setting(2e-3, "step size", 1e-9, 10)
-    weight_decay: float = setting(0.01, "pull of all weights towards zero", 0, 1)
-    image_size: int = setting(128, "side of a picture in pixels", 32, 1024)
-    picture_seed: int = setting(1000, "seed of the pictures; not that of a picture book", 0)
-    seed: int = setting(0, "seed of weights and order", 0)
-    precision: str = setting("bf16", "bf16 or fp32", choices=("bf16", "fp32"))
-    device: str = setting("auto", "auto, cpu, cuda, ...")
-    workers: int = setting(2, "processes that draw", 1, 64)

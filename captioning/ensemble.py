@@ -24,7 +24,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import to_pil_image
 
 from captioning.bundle import Captioner, Images
-from model import State, VisualFeatures, teacher_force
+from captioning.decoders.groups import teacher_force_groups
+from model import State, VisualFeatures
 
 
 @dataclass
@@ -84,7 +85,7 @@ class EnsembleDecoder(nn.Module):
         return join_states([member.init_state(seen, rows_per_image) for member, seen in pairs])
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Known words (N, G) -> logits (N, G, V) of the word after each, state after the last."""
+        """Known words (N, G) -> logits (N, G, V) of the words to say, state after the last."""
         opinions, states = [], []
         for number, member in enumerate(self.members):
             logits, after = member.step(tokens, state_of(state, number))
@@ -92,7 +93,7 @@ class EnsembleDecoder(nn.Module):
             states.append(after)
         return torch.stack(opinions).logsumexp(0), join_states(states)
 
-    forward = teacher_force  # (features, captions[:, :-1]) -> logits (N, T, V)
+    forward = teacher_force_groups  # (features, captions[:, :-1]) -> logits (N, T, V)
 
 
 def join_states(states: Sequence[State]) -> State:

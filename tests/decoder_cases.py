@@ -24,6 +24,13 @@ OPTIONS = {  # of the transformer
     "x_linear": {"cross_attention": "x_linear", "position": "gxg", "position_grid": 3},
     "x_linear_meshed": {"cross_attention": "x_linear", "meshed": True},
 }
+GROUPED = {  # words said at once, and options that they must get on with
+    "2": {"group_size": 2},
+    "3": {"group_size": 3},
+    "4": {"group_size": 4, "position": "gxg", "position_grid": 4, "relations": True},
+    "6": {"group_size": 6, "cross_attention": "x_linear"},
+    "3 meshed": {"group_size": 3, "memory_slots": 2, "meshed": True},
+}
 KINDS = ["rnn", "attention", *RECURRENT, *(f"transformer {name}" for name in OPTIONS)]
 BLIND = ("rnn", "fc")  # those that see the mean of the regions only
 LOOKING = [kind for kind in KINDS if kind not in BLIND]
@@ -37,7 +44,7 @@ def config_of(kind, dropout=0.0):
     name, _, option = kind.partition(" ")
     sizes = {"model_dim": 12, "feedforward_dim": 16, "num_heads": 3, "encoder_layers": 2}
     more = {"num_layers": 2, "dropout": dropout, "region_dropout": dropout}
-    transformer = TransformerConfig(**sizes | more | OPTIONS.get(option, {}))
+    transformer = TransformerConfig(**sizes | more | (OPTIONS | GROUPED).get(option, {}))
     lstm = {"embed_dim": 8, "hidden_dim": 10, "attention_dim": 7, "dropout": dropout}
     return DecoderConfig(name, **lstm, transformer=transformer)
 
@@ -47,7 +54,7 @@ def make_decoder(kind, dropout=0.0, seed=1, loud=1.0):
     decoder = build_decoder(config_of(kind, dropout), WORDS, FEATURES)
     with torch.no_grad():
         for parameter in decoder.parameters():
-            if kind not in TRANSFORMERS or parameter is decoder.output.weight:
+            if not kind.startswith("transformer") or parameter is decoder.output.weight:
                 parameter.mul_(loud)  # (a transformer's norms would undo it elsewhere)
     return decoder
 

@@ -34,6 +34,8 @@ def pick(features: VisualFeatures, image: int) -> VisualFeatures:
 class MarkovDecoder:
     """The next word depends on the last one, on the step and on the image; all of it random.
 
+    With a group_size of K it says K words at once, and for "the last one" stands the word K back.
+
     Words outside `alphabet` have probability zero, so the captions can be listed although the
     vocabulary is wide enough for any beam. `counter` in the state shows that rows keep their own.
     """
@@ -60,25 +62,19 @@ class MarkovDecoder:
         counter = state["words"]["counter"]
         shift = state["image"]["shift"]
         shift = shift.repeat_interleave(len(tokens) // len(shift), 0)
-        logits = self.table[tokens] + shift[:, None] + self.by_step[counter][:, None]  # (N,G,V)
+        place = counter[:, None] + torch.arange(tokens.shape[1])  # (N,G)
+        logits = self.table[tokens] + shift[:, None] + self.by_step[place]  # (N,G,V)
         logits = logits.masked_fill(self.impossible, float("-inf"))
-        # Where a row "looks" tells its last word and its step: easy to recognise in the result.
-        looked = torch.stack([tokens[:, -1].float(), counter.float()], dim=1)  # (N,2)
-        words = {"counter": counter + 1, "attention_weights": looked}
+        # Where a row "looks" tells the word read and its place: easy to recognise in the result.
+        looked = torch.stack([tokens, place], dim=2).float()  # (N,G,2)
+        words = {"counter": counter + tokens.shape[1], "attention_weights": looked}
         return logits, {"image": state["image"], "words": words}
-
-
-def step_of_two(step, tokens, state):
-    """The step of a toy that writes two words at once (and tells of no attention)."""
-    logits, state = step(tokens, state)
-    state["words"].pop("attention_weights")
-    return logits, state
 
 
 def make_decoder(kind: str, seed: int = 0, vocab_size: int = 12):
     """A decoder with random weights, loud enough that its choices differ."""
-    if kind == "markov":
-        return MarkovDecoder(seed)
+    if kind.startswith("markov"):
+        return MarkovDecoder(seed, group_size=int(kind.removeprefix("markov") or 1))
     torch.manual_seed(seed)
     sizes = {"embed_dim": 6, "hidden_dim": 7}
     if kind == "rnn":
@@ -91,21 +87,20 @@ def make_decoder(kind: str, seed: int = 0, vocab_size: int = 12):
     return decoder.eval()
 
 
-DECODERS = ["markov", "rnn", "attention"]
+DECODERS = ["markov", "markov2", "markov3", "rnn", "attention"]  # 2, 3: words at once
 NETWORKS = ["rnn", "attention"]
 
 
 @torch.no_grad()
 def forced_logprobs(decoder, features, tokens: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of given captions (N,T), word by word, zero on padding."""
+    """Log-probabilities of given captions (N,T), step by step, zero on padding."""
     state = decoder.init_state(features, len(tokens) // len(features.regions))
-    words = torch.full((len(tokens), 1), START_IDX)
-    columns = []
-    for step in range(tokens.shape[1]):
-        logits, state = decoder.step(words, state)
-        words = tokens[:, step : step + 1]
-        columns.append(logits[:, 0].log_softmax(-1).gather(1, words))
-    return torch.cat(columns, 1).masked_fill(tokens == PAD_IDX, 0.0)
+    read, said = torch.full((len(tokens), decoder.group_size), START_IDX), []
+    for words in tokens.split(decoder.group_size, dim=1):  # the last group may be short
+        logits, state = decoder.step(read, state)
+        logits, read = logits[:, : words.shape[1]], words
+        said.append(logits.log_softmax(-1).gather(2, words[..., None]).squeeze(2))
+    return torch.cat(said, 1).masked_fill(tokens == PAD_IDX, 0.0)
 
 
 def may_follow(said: list[int], logprobs: dict[int, float], config) -> dict[int, float]:
@@ -136,11 +131,12 @@ def may_follow(said: list[int], logprobs: dict[int, float], config) -> dict[int,
 @torch.no_grad()
 def next_logprobs(decoder, features, rows: list[list[int]]) -> list[dict[int, float]]:
     """What the model would say after each beginning (all of one length); only what is possible."""
-    state = decoder.init_state(features, len(rows))
-    words = torch.tensor([[START_IDX, *row] for row in rows])
-    for column in words.split(1, dim=1):
-        logits, state = decoder.step(column, state)
-    found = logits[:, 0].log_softmax(-1).tolist()
+    state, size = decoder.init_state(features, len(rows)), decoder.group_size
+    place = len(rows[0]) % size  # within the group that is being said
+    words = [[START_IDX] * size + row[: len(row) - place] for row in rows]
+    for group in torch.tensor(words).split(size, dim=1):
+        logits, state = decoder.step(group, state)
+    found = logits[:, place].log_softmax(-1).tolist()
     return [{w: p for w, p in enumerate(row) if p > float("-inf")} for row in found]
 
 

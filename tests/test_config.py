@@ -10,11 +10,11 @@ import pytest
 from captioning.config import (
     DecoderConfig,
     Experiment,
-    EyesConfig,
     GenerationConfig,
     TrainingConfig,
 )
 from captioning.settings import from_dict, to_dict, validate, walk
+from captioning.training.eyes_settings import EyesConfig
 
 SETTINGS = [*walk(Experiment()), *walk(EyesConfig(), "eyes.")]
 

@@ -27,9 +27,12 @@ from vocabulary import END_IDX, PAD_IDX, START_IDX
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 2.0])
 @pytest.mark.parametrize("max_length", [1, 2, 4])
 @pytest.mark.parametrize("suppress_unk", [True, False])
-def test_wide_beam_finds_the_exact_best_captions(length_penalty, max_length, suppress_unk):
+@pytest.mark.parametrize("group_size", [1, 2, 3, 5])
+def test_wide_beam_finds_the_exact_best_captions(
+    length_penalty, max_length, suppress_unk, group_size
+):
     for seed in range(5):
-        decoder, features = MarkovDecoder(seed), make_features(3, seed)
+        decoder, features = MarkovDecoder(seed, group_size=group_size), make_features(3, seed)
         config = make_config(
             method="beam",
             beam_size=40,  # more than 3**3 open beginnings: nothing is pruned

@@ -19,7 +19,6 @@ from decoding_toys import (
     make_features,
     may_follow,
     pick,
-    step_of_two,
     words_of,
 )
 from hypothesis import given, settings
@@ -55,11 +54,12 @@ SEVERAL = {
 NORMALIZATIONS = [{}, {"length_penalty": 1.5}, {"length_normalization": "average"}]
 RULE = pytest.mark.parametrize("rule", RULES)
 METHOD = pytest.mark.parametrize("method", SEVERAL)
+SIZE = pytest.mark.parametrize("size", [1, 2, 3])  # words said at once
 
 
-def talkative(seed: int = 0) -> MarkovDecoder:
+def talkative(seed: int = 0, size: int = 1) -> MarkovDecoder:
     """A toy of four words that ends late and likes to say the same again."""
-    decoder = MarkovDecoder(seed, alphabet=ALPHABET)
+    decoder = MarkovDecoder(seed, alphabet=ALPHABET, group_size=size)
     decoder.table += 2 * torch.eye(len(decoder.table))
     decoder.by_step[:, END_IDX] -= 1
     return decoder
@@ -93,9 +93,13 @@ def assert_obeys(generation, config) -> None:
 
 @RULE
 @METHOD
-def test_every_caption_obeys_every_rule(method, rule):
-    """Of several pictures and several captions each; without the rule they would not."""
-    decoder, features = talkative(), make_features(6)
+@SIZE
+def test_every_caption_obeys_every_rule(method, rule, size):
+    """Of several pictures and several captions each; without the rule they would not.
+
+    Also within a group: there the second word knows the first, if the decoder does not.
+    """
+    decoder, features = talkative(size=size), make_features(6)
     changes = settings_of(method, rule)
     config = make_config(method=method, **changes)
     generation = say(decoder, features, method, **changes)
@@ -214,9 +218,10 @@ def test_early_stop_changes_nothing(monkeypatch, rule, method):
 
 @pytest.mark.parametrize("rule", ["all", "start_words"])
 @METHOD
-def test_rare_looks_at_the_device_change_nothing(monkeypatch, rule, method):
+@SIZE
+def test_rare_looks_at_the_device_change_nothing(monkeypatch, rule, method, size):
     """On an accelerator the search asks only every few words whether captions have ended."""
-    decoder, features = talkative(2), make_features(4)
+    decoder, features = talkative(2, size), make_features(4)
     changes = settings_of(method, rule)
     often = say(decoder, features, method, **changes)
     steps, decoder.num_steps = decoder.num_steps, 0
@@ -271,16 +276,6 @@ def test_samples_with_given_numbers_obey_too():
     for row in tokens.tolist():
         said = [word for word in row if word not in (PAD_IDX, END_IDX)]
         assert all(a != b for a, b in zip(said, said[1:], strict=False))
-
-
-def test_groups_of_words_obey_too():
-    """Within a group of two words the second one knows the first."""
-    decoder = talkative()
-    decoder.group_size = 2
-    decoder.step = lambda tokens, state, step=decoder.step: step_of_two(step, tokens, state)
-    changes = settings_of("greedy", "all", max_length=9)
-    generation = say(decoder, make_features(4), "greedy", **changes)
-    assert_obeys(generation, make_config(**changes))
 
 
 def test_rules_that_are_off_cost_nothing(monkeypatch):

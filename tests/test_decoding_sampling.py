@@ -17,7 +17,6 @@ from decoding_toys import (
     make_decoder,
     make_features,
     pick,
-    step_of_two,
 )
 
 from captioning.decoding.generation import generate
@@ -183,10 +182,7 @@ def test_forbidden_words_never_appear_even_when_most_probable(method):
 def test_groups_of_words(max_length):
     """A decoder that writes two words per step: words after <end> inside a group do not count."""
     decoder, features = MarkovDecoder(6, group_size=2), make_features(8)
-    decoder.step = lambda tokens, state, step=decoder.step: step_of_two(step, tokens, state)
     config = make_config(max_length=max_length)
     generation = generate(decoder, features, config)
     assert_well_formed(generation, config)
     assert decoder.num_steps == math.ceil(generation.tokens.shape[1] / 2)
-    with pytest.raises(ValueError, match="group_size: 2 received"):
-        generate(decoder, features, make_config(method="beam"))

@@ -7,11 +7,12 @@ import json
 import pytest
 import torch
 
-from captioning.config import EncoderConfig, EyesConfig
+from captioning.config import EncoderConfig
 from captioning.datasets.picturebook.pictures import make_picture
 from captioning.datasets.picturebook.scene import CATEGORIES, SETTINGS, Entity, Scene
 from captioning.encoders.cnn import build_encoder
 from captioning.training import eyes
+from captioning.training.eyes_settings import EyesConfig
 
 
 def test_labels_name_categories_coloured_categories_and_the_setting():

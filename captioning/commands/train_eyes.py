@@ -8,7 +8,7 @@ from dataclasses import asdict
 from jsonargparse import ArgumentParser, Namespace
 
 from captioning.commands.flags import checked, explain, new_parser
-from captioning.config import EyesConfig
+from captioning.training.eyes_settings import EyesConfig
 
 
 def parser() -> ArgumentParser:

@@ -73,15 +73,26 @@ def from_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def sees_until_itself(num_new: int, num_past: int, device: torch.device) -> Tensor | None:
-    """(num_new, num_past + num_new) bool, True = visible: each word sees the past and itself.
+def sees_until_itself(
+    num_new: int, num_past: int, device: torch.device, group_size: int = 1
+) -> Tensor | None:
+    """Who sees whom: each word the past and itself, and in groups the whole of its group.
 
-    None where every word may see everything: a single new one.
+    Args:
+        num_new (int): words that are read now, a multiple of group_size.
+        num_past (int): words that were read before, a multiple of group_size.
+        device (torch.device): of the answer.
+        group_size (int): K words that are said at once.
+
+    Returns:
+        Tensor | None: (num_new, num_past + num_new) bool, True = visible; None where every word
+        may see everything: a single new group.
     """
-    if num_new == 1:
+    if num_new == group_size:
         return None
-    everything = torch.ones(num_new, num_past + num_new, dtype=torch.bool, device=device)
-    return everything.tril(num_past)
+    place = torch.arange(num_past + num_new, device=device)
+    group = place // group_size
+    return group[num_past:, None] >= group
 
 
 class Gate(nn.Module):

@@ -5,6 +5,10 @@ it and at the regions. What the words before have to offer (their keys and value
 kept in the state, so a new word costs one row of work, not a new look at the whole caption; the
 regions' keys and values are computed once a picture and shared by all its captions.
 
+With `group_size` K > 1 it is semi-autoregressive: K words are said at once, without knowing each
+other (`groups.py`); of what it has read, every word sees its own group and those before. There are
+no new weights: K = 1 is the ordinary decoder.
+
 Shapes: as in `model.py`, and D the size of all vectors, h heads of size d = D / h, L layers.
 
 Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3; as a captioner:
@@ -17,7 +21,8 @@ Departures: padding is hidden from words by their order alone (a word never sees
 `<start>` and `<pad>` are words of their own; joined matrices (queries, keys, values) get Xavier's
 first weights as one, as in torch.nn.MultiheadAttention, and start smaller by up to sqrt(2); meshed
 layers stand in pre-norm blocks, all encoder layers pass one final norm, and the gates weigh all
-layers.
+layers; all K start words are seen in training as they are in a search (the published code hides all
+but the first in training: `hide_starts`).
 """
 
 from __future__ import annotations
@@ -36,9 +41,10 @@ from captioning.decoders.attention import (
     sees_until_itself,
     sinusoids,
 )
+from captioning.decoders.groups import group_inputs, teacher_force_groups
 from captioning.decoders.region_encoder import RegionEncoder
 from captioning.decoders.x_linear import XLinearAttention
-from model import State, VisualFeatures, teacher_force
+from model import State, VisualFeatures
 
 MAX_WORDS = 1024  # of a caption, `<start>` included
 
@@ -143,13 +149,12 @@ class DecoderTransformer(nn.Module):
         ValueError: sizes or options that do not go together.
     """
 
-    group_size = 1
-
     def __init__(self, vocab_size: int, feature_dim: int, config: DecoderConfig) -> None:
         super().__init__()
         sizes = config.transformer
         check_options(sizes)
         self.num_layers, width = sizes.num_layers, sizes.model_dim
+        self.group_size, self.hides_starts = sizes.group_size, sizes.hide_starts
         self.encoder = RegionEncoder(feature_dim, sizes)
         self.embedding = nn.Embedding(vocab_size, width)
         self.register_buffer("positions", sinusoids(MAX_WORDS, width), persistent=False)
@@ -176,19 +181,20 @@ class DecoderTransformer(nn.Module):
         return {"image": image, "words": {f"layer_{i}": nothing for i in range(self.num_layers)}}
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Known words (N, G) -> logits (N, G, V) of the word after each, state after the last.
+        """Known words (N, G) -> logits (N, G, V), state after the last.
 
-        The new state tells where the last layer looked: `attention_weights` (N, G, P), the mean of
-        its heads.
+        G is a multiple of `group_size` K. Row t of the logits is for the word K places after word
+        t: the next one for K = 1, and the whole next group for a group. The new state tells where
+        the last layer looked: `attention_weights` (N, G, P), the mean of its heads.
 
         Raises:
-            ValueError: the caption is longer than there are positions.
+            ValueError: the caption is longer than there are positions; a group is not whole.
         """
         x, state, weights = self.read(tokens, state)
         state["words"]["attention_weights"] = weights[-1].mean(1)
         return self.output(x), state
 
-    forward = teacher_force  # (features, captions[:, :-1]) -> logits (N, T, V), weights (N, T, P)
+    forward = teacher_force_groups  # (features, captions[:, :-1]) -> logits, weights (N, T, P)
 
     @torch.no_grad()
     def look_at_heads(self, features: VisualFeatures, captions: Tensor) -> Tensor:
@@ -202,7 +208,9 @@ class DecoderTransformer(nn.Module):
             Tensor: (N, L, h, T, P), sums to one over P; entry t: to choose the word after t.
         """
         state = self.init_state(features, len(captions) // len(features))
-        return torch.stack(self.read(captions, state, every_layer=True)[2], 1)
+        grouped = group_inputs(captions, self.group_size)
+        weights = torch.stack(self.read(grouped, state, every_layer=True)[2], 1)
+        return weights[:, :, :, : captions.shape[1]]
 
     def read(
         self, tokens: Tensor, state: State, every_layer: bool = False
@@ -212,9 +220,14 @@ class DecoderTransformer(nn.Module):
         first, length = past["layer_0"].shape[1], tokens.shape[1]
         if first + length > MAX_WORDS:
             raise ValueError(f"captions: {first + length} words received, at most {MAX_WORDS}")
+        if length % self.group_size:
+            raise ValueError(
+                f"tokens: {length} words received, a multiple of group_size ({self.group_size}) "
+                "expected"
+            )
         x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
         x = self.dropout(x + self.positions[first : first + length])  # (N, G, D)
-        order = sees_until_itself(length, first, tokens.device)
+        order = self.visible(length, first, tokens.device)
         words, looked = {}, []
         for i, layer in enumerate(self.layers):
             name, tell = f"layer_{i}", every_layer or i + 1 == self.num_layers
@@ -223,6 +236,15 @@ class DecoderTransformer(nn.Module):
             )
             looked += [weights] if tell else []
         return self.norm(x), {"image": image, "words": words}, looked
+
+    def visible(self, length: int, first: int, device: torch.device) -> Tensor | None:
+        """Which words (all until now) each of the new ones sees, (G, t + G); None: all."""
+        order = sees_until_itself(length, first, device, self.group_size)
+        if self.hides_starts and self.training and self.group_size > 1:
+            if order is None:
+                order = torch.ones(length, first + length, dtype=torch.bool, device=device)
+            order[:, 1 : self.group_size] = False
+        return order
 
 
 def check_options(config: TransformerConfig) -> None:

@@ -5,6 +5,9 @@ is therefore always a candidate, and no beam ends up with a lower score than gre
 it a beam can: the greedy beginning may be pushed out of the beam by K beginnings that look better
 and end worse.
 
+A decoder that says K words at once gives K columns of log-probabilities, which are used up one
+after the other in ordinary steps (`group.py`): scores, rules and ends are those of single words.
+
 *Diverse* beam search divides the K slots into groups, each a beam of its own. At every step the
 groups choose one after the other, and a word loses `diversity_penalty` for each beam of an earlier
 group of this image that has just chosen it (Hamming diversity; `<end>` is a word like the others,
@@ -13,7 +16,9 @@ scores reported carry none. Its first group pays nothing: it is a beam search wi
 slot. With one group it is beam search.
 
 Source: Y. Wu et al., "Google's Neural Machine Translation System", 2016, arXiv:1609.08144 (length
-normalisation); A. Vijayakumar et al., "Diverse Beam Search", AAAI 2018, arXiv:1610.02424 (groups).
+normalisation); A. Vijayakumar et al., "Diverse Beam Search", AAAI 2018, arXiv:1610.02424 (groups);
+Y. Zhou et al., "Semi-Autoregressive Transformer for Image Captioning", 2021, arXiv:2106.09436, and
+its code (K words at once).
 
 Departures: a finished caption leaves its slot to an open one at the next step (so a beam of one
 *is* greedy search); the search of an image ends when it is proven that no open slot can win, not
@@ -29,15 +34,14 @@ import torch
 from torch import Tensor
 
 from captioning.decoding.constraints import Constraints
+from captioning.decoding.group import Group
 from captioning.decoding.scoring import (
     NEVER,
     Decoder,
     Found,
-    State,
     best_words,
     is_check,
     length_divisor,
-    read_words,
 )
 from captioning.decoding.tree import Column, Finished, trace_entry, walk_back
 from vocabulary import END_IDX, PAD_IDX, START_IDX
@@ -66,31 +70,31 @@ def beam_search(
             captions, the rest is padding with score -inf.
 
     Raises:
-        ValueError: the beam is wider than the vocabulary, or the decoder writes several words per
-            step.
+        ValueError: the beam is wider than the vocabulary.
     """
-    if decoder.group_size != 1:
-        raise ValueError(f"group_size: {decoder.group_size} received, beam search expects 1")
     num_images, device = len(features), features.regions.device
-    groups = slot_groups(config)
-    state = decoder.init_state(features, groups[-1].stop)
-    words = torch.full((num_images, groups[-1].stop), START_IDX, device=device)  # (B,R)
-    running = open_roots(num_images, groups, device)
+    slots, forbidden = slot_groups(config), constraints.forbidden
+    state = decoder.init_state(features, slots[-1].stop)
+    starts = (num_images * slots[-1].stop, decoder.group_size)
+    words = torch.full(starts, START_IDX, device=device)  # (A*R,G)
+    group = Group(decoder, words, state, num_images, forbidden, is_checked=True)
+    check_width(config, group.logprobs.shape[-1] - len(forbidden))
+    running = open_roots(num_images, slots, device)
     found, greedy = places(num_images, config, device)
     images = torch.arange(num_images, device=device)  # the images still searched, (A,)
-    said = words.view(-1, 1)[:, :0]  # (A*R,t), kept only where a constraint wants to know
+    said = words[:, :0]  # (A*R,t), kept only where a constraint wants to know
     tree: list[Column] = []
 
     for step in range(config.max_length):
-        is_checked, forbidden = is_check(step, device), constraints.forbidden
-        logprobs, state = read_words(decoder, words.view(-1, 1), state, forbidden, is_checked)
-        if step == 0:
-            check_width(config, logprobs.shape[-1] - len(forbidden))
-        logprobs = logprobs[:, 0]  # (A*R,V)
+        is_checked = is_check(step, device)
+        if group.is_used_up:
+            state = group.following_state()
+            group = Group(decoder, group.words, state, len(images), forbidden, is_checked)
+        logprobs, weights = group.column()  # (A*R,V), (A*R,P)
         if constraints.is_active:
             logprobs = constraints.apply(logprobs, said)
         penalty = penalty_at(step, config, constraints)
-        column, sums = grow(logprobs, running[images], groups, penalty, state)
+        column, sums = grow(logprobs, weights, running[images], slots, penalty)
         column = column.spread(images, num_images)  # (B,R), so that the tree has one shape
         running = torch.full_like(running, NEVER).index_copy(0, images, sums)
         tree.append(column)
@@ -104,11 +108,11 @@ def beam_search(
             kept = (running[images] > NEVER).any(dim=1).nonzero().squeeze(1)
             if not len(kept):
                 break
-        state, rows = follow(state, column.parents[images], kept)
+        rows = rows_of(column.parents[images], kept)
         images = images[kept]
-        words = column.words[images]
+        group.follow(rows, kept, column.words[images].flatten())
         if constraints.is_active:
-            said = torch.cat([said[rows], words.view(-1, 1)], dim=1)
+            said = torch.cat([said[rows], group.words[:, -1:]], dim=1)
 
     return best_captions(found, greedy, tree, config)
 
@@ -168,16 +172,16 @@ def check_width(config: GenerationConfig, num_words: int) -> None:
 
 
 def grow(
-    logprobs: Tensor, running: Tensor, groups: list[slice], penalty: float, state: State
+    logprobs: Tensor, weights: Tensor | None, running: Tensor, groups: list[slice], penalty: float
 ) -> tuple[Column, Tensor]:
     """Choose the next column of the tree: the best continuations of every group.
 
     Args:
         logprobs (Tensor): masked log-probabilities, (A*R,V).
+        weights (Tensor | None): where the decoder looked, (A*R,P).
         running (Tensor): what every slot is ranked by, -inf where closed, (A,R).
         groups (list[slice]): which slots belong together.
         penalty (float): what a word costs for each beam of an earlier group that chose it.
-        state (State): the decoder's, read for its attention weights.
 
     Returns:
         tuple[Column, Tensor]: the column, and what its nodes are ranked by (A,R).
@@ -194,7 +198,6 @@ def grow(
             costs = costs.scatter_add(1, words, penalty * (sums > NEVER).to(costs.dtype))
     parents, words, sums = (torch.cat(parts, dim=1) for parts in zip(*chosen, strict=True))
     own = by_image.flatten(1).gather(1, parents * by_image.shape[2] + words)  # (A,R)
-    weights = state["words"].get("attention_weights")
     if weights is not None:
         weights = weights.view(num_images, num_slots, -1)  # (A,R,P)
     return Column(parents, words, own, weights), sums
@@ -269,23 +272,17 @@ def close_decided(running: Tensor, found: Finished, config: GenerationConfig) ->
     return running.masked_fill(is_decided.all(dim=1, keepdim=True), NEVER)
 
 
-def follow(state: State, parents: Tensor, kept: Tensor) -> tuple[State, Tensor]:
-    """The state in which every slot continues its parent, and only some images remain.
+def rows_of(parents: Tensor, kept: Tensor) -> Tensor:
+    """The rows that are continued by the slots of the images that go on.
 
     Args:
-        parents (Tensor): parent slots of the images in the state, (A,R).
-        kept (Tensor): places of the images that go on, ascending.
+        parents (Tensor): parent slots of the images searched until now, (A,R).
+        kept (Tensor): places of the images that go on, ascending, (A',).
 
     Returns:
-        tuple[State, Tensor]: the state, and the rows of the old one that it is made of.
+        Tensor: (A'*R,), of A*R.
     """
-    num_images, num_slots = parents.shape
-    rows = (kept[:, None] * num_slots + parents[kept]).flatten()
-    words = {name: tensor.index_select(0, rows) for name, tensor in state["words"].items()}
-    image = state["image"]  # the same for all slots: it changes only when images leave
-    if len(kept) < num_images:
-        image = {name: tensor.index_select(0, kept) for name, tensor in image.items()}
-    return {"image": image, "words": words}, rows
+    return (kept[:, None] * parents.shape[1] + parents[kept]).flatten()
 
 
 def best_captions(

@@ -28,10 +28,10 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from captioning.bundle import pick_device
-from captioning.config import EyesConfig
 from captioning.datasets.picturebook.pictures import iterate_pictures
 from captioning.datasets.picturebook.scene import CATEGORIES, COLOURS, SETTINGS, Scene
 from captioning.files import check_free, write_atomically
+from captioning.training.eyes_settings import EyesConfig
 from captioning.training.memory import keep_freed_memory
 from captioning.workers import in_processes
 from data_loader import IMAGENET_MEAN, IMAGENET_STD

@@ -265,6 +265,12 @@ def check_names_and_phases(experiment: Experiment) -> None:
             f"{settings.patience + 2} expected with schedule plateau: the run would end before a "
             "reduced learning rate is tried"
         )
+    groups = experiment.decoder.transformer.group_size
+    if experiment.decoder.kind == "transformer" and groups > 1 and settings.scheduled_sampling:
+        raise ValueError(
+            f"training.scheduled_sampling: {settings.scheduled_sampling:g} received, 0 expected "
+            f"with group_size {groups}: words of a group are said without knowing each other"
+        )
     name = settings.log_file
     if Path(name).name != name or not name.endswith(".jsonl"):
         raise ValueError(f"training.log_file: {name!r} received, a plain name.jsonl expected")
@@ -292,6 +298,7 @@ def check_same_architecture(experiment: Experiment, start: Experiment) -> None:
     """
     unlike = {"weights", "trainable", "trainable_from_epoch", "freeze_batch_norm", "dropout"}
     unlike |= {"flip", "resize_size", "transformer.dropout", "transformer.region_dropout"}
+    unlike |= {"transformer.group_size", "transformer.hide_starts"}  # the weights are the same
     for part in ("encoder", "decoder", "transform"):
         theirs = dict((name, value) for name, _, value in walk(getattr(start, part)))
         for name, _, value in walk(getattr(experiment, part)):
