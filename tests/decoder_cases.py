@@ -31,8 +31,8 @@ GROUPED = {  # words said at once, and options that they must get on with
     "6": {"group_size": 6, "cross_attention": "x_linear"},
     "3 meshed": {"group_size": 3, "memory_slots": 2, "meshed": True},
 }
-KINDS = ["rnn", "attention", *RECURRENT, *(f"transformer {name}" for name in OPTIONS)]
-BLIND = ("rnn", "fc")  # those that see the mean of the regions only
+KINDS = ["rnn", "rnn 2", "attention", *RECURRENT, *(f"transformer {name}" for name in OPTIONS)]
+BLIND = ("rnn", "rnn 2", "fc")  # those that see the mean of the regions only
 LOOKING = [kind for kind in KINDS if kind not in BLIND]
 TRANSFORMERS = [kind for kind in KINDS if kind.startswith("transformer")]
 WORDS, FEATURES, REGIONS = 13, 6, 5
@@ -40,12 +40,13 @@ SIZES = (5, 2, 3)  # regions of the three pictures: all, and fewer
 
 
 def config_of(kind, dropout=0.0):
-    """Settings of a kind, or of the transformer with an option."""
+    """Settings of a kind: of the transformer with an option, of the rnn with its layers."""
     name, _, option = kind.partition(" ")
     sizes = {"model_dim": 12, "feedforward_dim": 16, "num_heads": 3, "encoder_layers": 2}
     more = {"num_layers": 2, "dropout": dropout, "region_dropout": dropout}
     transformer = TransformerConfig(**sizes | more | (OPTIONS | GROUPED).get(option, {}))
     lstm = {"embed_dim": 8, "hidden_dim": 10, "attention_dim": 7, "dropout": dropout}
+    lstm["num_layers"] = int(option) if option and name == "rnn" else 1
     return DecoderConfig(name, **lstm, transformer=transformer)
 
 

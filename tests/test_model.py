@@ -1,4 +1,4 @@
-"""Encoder and decoders: shapes, what is frozen, one step against a whole pass, and learning."""
+"""Encoder and attention: shapes, what is frozen, equations by hand; see also `decoder_cases`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 
 import pytest
 import torch
-from conftest import learn_by_heart
 from torch import nn
 
 from model import (
     Attention,
-    DecoderRNN,
     DecoderWithAttention,
     EncoderCNN,
     VisualFeatures,
@@ -21,14 +19,11 @@ from model import (
 from vocabulary import START_IDX
 
 WORDS, FEATURES, REGIONS = 11, 6, 5
-KINDS = ["rnn", "rnn of two layers", "attention"]
 
 
-def make_decoder(kind, dropout=0.0):
+def make_decoder():
     torch.manual_seed(1)
-    if kind == "attention":
-        return DecoderWithAttention(WORDS, FEATURES, 8, 10, 7, dropout)
-    return DecoderRNN(WORDS, FEATURES, 8, 10, 1 if kind == "rnn" else 2, dropout)
+    return DecoderWithAttention(WORDS, FEATURES, 8, 10, 7)
 
 
 def make_features(pictures=3, masked=False):
@@ -180,20 +175,12 @@ def test_attention_by_hand_on_three_vectors():
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_sums_to_one_and_respects_the_mask(masked):
     features = make_features(masked=masked)
-    output = make_decoder("attention")(features, make_captions(6))
+    output = make_decoder()(features, make_captions(6))
     assert output.attention_weights.shape == (6, 6, REGIONS)
     assert torch.allclose(output.attention_weights.sum(-1), torch.ones(6, 6))
     if masked:
         hidden = ~features.region_mask.repeat_interleave(2, 0).unsqueeze(1).expand(-1, 6, -1)
         assert hidden.any() and (output.attention_weights[hidden] == 0).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_masked_regions_do_not_matter(kind):
-    decoder, captions, features = make_decoder(kind), make_captions(3), make_features(masked=True)
-    expected = decoder(features, captions).logits
-    features.regions[~features.region_mask] = 1e3
-    assert torch.allclose(decoder(features, captions).logits, expected, atol=1e-5)
 
 
 def test_doubly_stochastic_penalty_by_hand():
@@ -204,81 +191,3 @@ def test_doubly_stochastic_penalty_by_hand():
     assert doubly_stochastic_penalty(weights, mask).item() == pytest.approx(expected)
     even = torch.full((2, 4, 4), 0.25)  # four words, four regions, all looked at equally
     assert doubly_stochastic_penalty(even, torch.ones(2, 4, dtype=torch.bool)).item() == 0
-
-
-# ---- decoders ----
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("masked", [False, True])
-def test_step_equals_forward(kind, masked):
-    decoder, features, captions = make_decoder(kind), make_features(masked=masked), make_captions(6)
-    whole = decoder(features, captions)
-    assert whole.logits.shape == (6, 6, WORDS)
-    state = decoder.init_state(features, rows_per_image=2)
-    for t in range(6):
-        logits, state = decoder.step(captions[:, t : t + 1], state)
-        assert logits.shape == (6, 1, WORDS)
-        assert torch.allclose(logits[:, 0], whole.logits[:, t], atol=1e-6)
-        if kind == "attention":
-            weights = state["words"]["attention_weights"]
-            assert torch.allclose(weights[:, 0], whole.attention_weights[:, t], atol=1e-6)
-    assert all(len(value) == 6 for value in state["words"].values())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_batch_equals_single(kind):
-    decoder, features, captions = make_decoder(kind), make_features(masked=True), make_captions(6)
-    whole = decoder(features, captions).logits
-    for n in range(6):  # row n belongs to picture n // 2
-        b = n // 2
-        one = VisualFeatures(features.regions[b : b + 1], features.region_mask[b : b + 1])
-        alone = decoder(one, captions[n : n + 1]).logits
-        assert torch.allclose(alone[0], whole[n], atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_search_may_reorder_the_words_state(kind):
-    decoder, features, captions = make_decoder(kind), make_features(), make_captions(6)
-    _, state = decoder.step(captions[:, :3], decoder.init_state(features, 2))
-    order = torch.tensor([1, 0, 3, 3, 4, 4])  # within the rows of each picture
-    words = {name: value.index_select(0, order) for name, value in state["words"].items()}
-    moved, _ = decoder.step(captions[order, 3:4], {"image": state["image"], "words": words})
-    plain, _ = decoder.step(captions[:, 3:4], state)
-    assert torch.allclose(moved, plain[order], atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_dropout_acts_in_training_only(kind):
-    decoder, features, captions = make_decoder(kind, 0.5), make_features(), make_captions(3)
-    decoder.train()
-    assert not torch.equal(decoder(features, captions)[0], decoder(features, captions)[0])
-    decoder.eval()
-    assert torch.equal(decoder(features, captions)[0], decoder(features, captions)[0])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_scheduled_sampling_feeds_the_decoders_own_words(kind):
-    decoder, features = make_decoder(kind), make_features()
-    captions, other = make_captions(6), make_captions(6)
-    other[:, 1:] = 15 - other[:, 1:]  # 4..11 -> 11..4
-    other.clamp_(max=WORDS - 1)
-
-    def logits(given, chance):
-        torch.manual_seed(5)
-        return decoder(features, given, chance).logits
-
-    plain = logits(captions, 0.0)
-    assert torch.allclose(logits(captions, 1e-9), plain, atol=1e-6)  # the slow path, nothing drawn
-    always = logits(captions, 1.0)
-    assert always.shape == plain.shape and not torch.allclose(always, plain)
-    assert torch.allclose(always[:, 0], plain[:, 0], atol=1e-6)  # the first word is always <start>
-    assert torch.equal(always, logits(other, 1.0))  # the words given no longer matter
-    assert not torch.allclose(logits(captions, 0.5), logits(other, 0.5))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_batch_can_be_overfitted(kind):
-    decoder, features, captions = make_decoder(kind), make_features(), make_captions(6, 5)
-    captions[1::2] = captions[::2]  # captions of one picture agree: only then loss 0 is possible
-    learn_by_heart(decoder, features, captions, 0.04, steps=130)
