@@ -22,6 +22,7 @@ from model import DecoderOutput, doubly_stochastic_penalty
 from vocabulary import PAD_IDX
 
 if TYPE_CHECKING:
+    from captioning.training.distillation import Teacher
     from captioning.training.run import Run
 
 
@@ -65,11 +66,18 @@ def caption_loss(
 
 
 class CrossEntropy:
-    """The objective of ordinary training; see `captioning.training.update.Objective`."""
+    """The objective of ordinary training; see `captioning.training.update.Objective`.
+
+    Args:
+        teacher (Teacher | None): whose probabilities are learned from as well.
+    """
 
     counted = ("pictures", "rows", "words")
-    logged = ("loss",)
     frequency = None
+
+    def __init__(self, teacher: Teacher | None = None) -> None:
+        self.teacher = teacher
+        self.logged = ("loss",) if teacher is None else ("loss", "distillation")
 
     def prepare(self, run: Run, batch: Batch, stages: Stages, keep: bool) -> Prepared:
         """Count words; the networks run in `loss`, one batch after the other."""
@@ -88,12 +96,17 @@ class CrossEntropy:
         weights = (settings.label_smoothing, settings.attention_penalty)
         counts = (totals["words"], totals["rows"])
         loss, plain = caption_loss(output, batch.captions, *weights, *counts)
-        return loss, {"loss": plain}
+        if self.teacher is None:
+            return loss, {"loss": plain}
+        divergence = self.teacher.divergence(output.logits, batch, totals["words"])
+        loss = loss + settings.distillation_weight * divergence
+        return loss, {"loss": plain, "distillation": divergence}
 
     def row(self, totals: dict[str, float]) -> dict[str, float]:
-        """Loss (nats a word) and perplexity."""
+        """Cross-entropy (nats a word), perplexity, and the divergence from a teacher."""
         loss = totals["loss"]
-        return {"loss": loss, "perplexity": math.exp(min(loss, 50))}
+        row = {"loss": loss, "perplexity": math.exp(min(loss, 50))}
+        return row | {name: totals[name] for name in self.logged if name != "loss"}
 
     def check(self, run: Run, row: dict[str, float]) -> None:
         """NaN is found before the step; nothing else can go wrong."""

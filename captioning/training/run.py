@@ -20,6 +20,7 @@ from captioning.settings import validate, walk
 from captioning.training.checkpoint import restore_random_state
 from captioning.training.cross_entropy import CrossEntropy
 from captioning.training.data import build_datasets, build_loader
+from captioning.training.distillation import Teacher, check_distillation, load_teacher
 from captioning.training.memory import keep_freed_memory
 from captioning.training.processes import Processes, join_processes
 from captioning.training.schedules import check_schedule
@@ -53,6 +54,7 @@ class Run:
         val_set (CaptionDataset): pictures that are captioned after each epoch.
         objective (Objective): what is minimised.
         processes (Processes): those that work on this run together.
+        teacher (Teacher | None): whose probabilities are learned from as well.
         step (int): steps made.
         best (float): best validation CIDEr so far.
         best_epoch (int): the epoch (1, 2, ...) it was reached in.
@@ -71,6 +73,7 @@ class Run:
     val_set: CaptionDataset
     objective: Objective | None = None
     processes: Processes = field(default_factory=Processes)
+    teacher: Teacher | None = None
     step: int = 0
     best: float = float("-inf")
     best_epoch: int = 0
@@ -110,6 +113,7 @@ class Run:
             "random": random,
             "reward": self.objective.signature(),
             "features": features_signature(self.loader.dataset),
+            "teacher": self.teacher and self.teacher.weights_hash,
             "progress": {
                 "step": self.step,
                 "best": self.best,
@@ -163,6 +167,8 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
     saved["processes"], given["processes"] = len(state["random"]), run.processes.size
     given["features"] = features_signature(run.loader.dataset)
     saved["features"] = state.get("features")
+    given["teacher"] = run.teacher and run.teacher.weights_hash
+    saved["teacher"] = state.get("teacher")
     for settings, signature in ((saved, state.get("reward")), (given, run.objective.signature())):
         settings["reward"] = signature and describe_signature(signature)
     for name in given:
@@ -194,6 +200,7 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     """
     validate(experiment)
     check_names_and_phases(experiment)
+    check_distillation(experiment)
     experiment, store = open_for_training(experiment)
     keep_freed_memory()
     processes, device = join_processes(experiment.device)
@@ -217,6 +224,7 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     scaler = torch.amp.GradScaler(device.type, enabled=half)
     run = Run(experiment, captioner, optimizer, scaler, loader, val_set, processes=processes)
     check_schedule(experiment.training, run.total_steps)
+    run.teacher = load_teacher(experiment, captioner, dataset)
     run.objective = make_objective(run, reward)
     return run
 
@@ -233,7 +241,7 @@ def make_objective(run: Run, reward: Reward | None = None) -> Objective:
         raise ValueError(
             "reward: received, but training.objective is cross_entropy; reinforce, say, expected"
         )
-    return CrossEntropy()
+    return CrossEntropy(run.teacher)
 
 
 def check_names_and_phases(experiment: Experiment) -> None:
