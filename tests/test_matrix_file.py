@@ -17,8 +17,8 @@ from captioning.settings import from_dict
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").glob("*.yaml"))
-MATRICES = [path for path in FILES if path.stem.startswith("matrix_")]
-RECIPES = [path for path in FILES if path not in MATRICES and "eyes" not in path.stem]
+MATRICES = sorted((ROOT / "benchmarks" / "matrices").glob("*.yaml"))
+RECIPES = [path for path in FILES if "eyes" not in path.stem]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,49 @@ cells:
     assert c.loader.features == "mine.h5" and c.training.objective == "reinforce"
 
 
+def test_captions_of_another_cell(write):
+    matrix = write(
+        """
+recipe: r.yaml
+cells:
+  a: {decoder.transformer.group_size: 1}
+  b: {from: a, captions: {from: a, beam_size: 3}, decoder.transformer.group_size: 2}
+  c: {from: b, captions: {from: b, method: sample}}
+  d: {from: b}
+"""
+    )
+    a, b, c, d = (trial for trial in list_trials(matrix, [4], "m").values())
+    assert b.captions == {"from": "a", "method": "beam", "beam_size": 3}
+    assert c.search == {"method": "sample"} and (a.captions, a.search) == ({}, {})
+    assert b.teacher is a and c.teacher is c.start is b and d.teacher is None
+    assert c.sources == {"starts from": b, "learns from": b}
+    assert Path(b.experiment.train_captions).match("m/a_4_captions_*.json")
+    assert d.experiment.train_captions == a.experiment.train_captions == ""
+    sizes = [one.experiment.decoder.transformer.group_size for one in (a, b, c, d)]
+    assert sizes == [1, 2, 2, 2]  # a cell's own group size passes to what starts from it
+
+
+def test_the_hash_is_of_what_the_captions_come_from(write):
+    def learner(captions="from: b", teacher="", own="", models="m"):
+        matrix = write(
+            f"recipe: r.yaml\ncells: {{b: {{{teacher}}}, c: {{captions: {{{captions}}}, {own}}}}}"
+        )
+        trial = list_trials(matrix, [0], models)["c", 0]
+        return trial.hash, Path(trial.experiment.train_captions).name
+
+    first, file = learner()
+    assert learner("method: beam, from: b", models="elsewhere") == (first, file)
+    other_rate = learner(own="training.learning_rate: 1e-5")
+    assert other_rate[0] != first and other_rate[1] == file  # the captions are shared
+    for other in (
+        learner("from: b, beam_size: 2"),
+        learner(teacher="decoder.dropout: 0.4"),
+        learner(own="loader.max_pictures: 7"),
+        learner(own="loader.train_split: val"),
+    ):
+        assert other[0] != first and other[1] != file
+
+
 def test_the_hash_is_of_what_decides_the_model(write):
     def hashes(text="", one="{}", two="{from: a}", models="m"):
         matrix = write(f"recipe: r.yaml\n{text}\ncells: {{a: {one}, b: {two}}}")
@@ -129,6 +172,26 @@ def test_numbers_are_numbers(tmp_path):
         ("recipe: r.yaml\ncells: {../a: {}}", "cells: '../a' received, a name of letters"),
         ("recipe: r.yaml\ncells: {a b: {}, A_b: {}}", "another cell would have the same files"),
         ("cells: {a: {}}", "cells.a.recipe: none received, one here or for all cells expected"),
+        (
+            "recipe: r.yaml\ncells: {a: {}, b: {captions: {beam_size: 3}}}",
+            "cells.b.captions.from: '' received, a cell above it expected",
+        ),
+        ("recipe: r.yaml\ncells: {a: {captions: {from: a}}}", "cells.a.captions.from: 'a' receiv"),
+        ("recipe: r.yaml\ncells: {a: {captions: }}", "cells.a.captions.from: '' received"),
+        ("recipe: r.yaml\ncells: {a: {}, b: {captions: a}}", "cells.b.captions: 'a' received, a"),
+        (
+            "recipe: r.yaml\ncells: {a: {}, b: {captions: {from: a, beam: 3}}}",
+            "cells.b.captions.beam: unknown setting",
+        ),
+        (
+            "recipe: r.yaml\ncells: {a: {}, b: {captions: {from: a}, train_captions: x.json}}",
+            "cells.b.train_captions: not with captions, which are of 'a' already",
+        ),
+        (
+            "recipe: r.yaml\nsettings: {train_captions: x}\n"
+            "cells: {a: {}, b: {captions: {from: a}}}",
+            "settings.train_captions: not with captions, which are of 'a' already",
+        ),
         ("recipe: 3\ncells: {a: {}}", "recipe: 3 received, text expected"),
         ("recipe: r.yaml\ncells: {a: {from: b}, b: {}}", "cells.a.from: 'b' received, a cell abo"),
         ("recipe: r.yaml\ncells: {a: {from: a}}", "cells.a.from: 'a' received, a cell above it"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from captioning.bundle import Captioner
-from captioning.commands import features
+from captioning.commands import distill, features
 from captioning.commands.train import parser
 from captioning.config import EncoderConfig, Experiment
 from captioning.datasets.picturebook.writer import write_picturebook
@@ -67,7 +67,9 @@ STAGES = {
     "coco_transformer": ("_scst", "_nsc"),
     "coco_object_relation": ("_scst",),
     "coco_spatial": ("_scst",),
+    **{f"coco_satic_k{size}": ("_nsc",) for size in (2, 4, 6)},
 }
+SATIC = [path.stem for path in RECIPES if re.search(r"_satic_k\d$", path.stem)]
 
 
 def test_the_stages_of_every_decoder():
@@ -96,6 +98,43 @@ def test_the_second_stage_fits_the_first(name):
         assert second.training.adam_beta2 == first.training.adam_beta2 == 0.98
     else:
         assert schedule == "constant" and rate == 5e-5
+
+
+@pytest.mark.parametrize("name", SATIC)
+def test_words_in_groups_as_published(name):
+    """Zhou et al. 2021: initial weights, distilled captions, then reward on people's captions."""
+    first = read(name)
+    second = read(f"{name}_nsc" if name.startswith("coco") else f"{name}_scst")
+    assert first.decoder.transformer.group_size == int(name[-1])
+    assert first.training.objective == "cross_entropy" and first.training.label_smoothing == 0
+    if name.startswith("coco"):
+        teacher = read(Path(first.init_from).name)
+        assert teacher.output == first.init_from and teacher.training.objective == "reinforce"
+        assert (first.training.num_epochs, first.training.warmup_steps) == (15, 20_000)
+        assert (second.training.num_epochs, second.training.learning_rate) == (25, 1e-5)
+        assert second.training.schedule == "constant"
+    else:
+        teacher = Captioner.load(ROOT / first.init_from).experiment
+        first.encoder.feature_dim = teacher.encoder.feature_dim  # the run reads it from the store
+        assert second.init_from == first.output
+        second.encoder.feature_dim = first.encoder.feature_dim
+        check_same_architecture(second, first)
+    check_same_architecture(first, teacher)
+    assert teacher.decoder.transformer.group_size == 1
+    assert second.decoder == first.decoder and not second.train_captions
+    assert (
+        second.self_critical.baseline == "leave_one_out" and second.self_critical.num_samples == 5
+    )
+
+
+@pytest.mark.parametrize("name", SATIC)
+def test_distilled_captions_can_be_made_as_a_recipe_says(name):
+    text = (ROOT / "recipes" / f"{name}.yaml").read_text("utf-8")
+    (typed,) = re.findall(r"captioning distill (--.+)", text.replace(" \\\n#  ", ""))
+    flags, experiment = distill.parser().parse_args(typed.split()), read(name)
+    assert (flags.model, flags.data) == (experiment.init_from, experiment.data)
+    assert flags.features == experiment.loader.features and flags.beam_size == 5
+    assert flags.split == "train" and f"train_captions: {flags.output}\n" in text
 
 
 @pytest.mark.parametrize("name", [n for n in STAGES if read(n).training.schedule == "noam"])
@@ -152,6 +191,8 @@ def test_the_stages_of_a_recipe_run_on_the_picture_book(book, name):
         experiment.data, experiment.device = str(book / "book"), "cpu"
         experiment.output = str(book / (name + stage))
         experiment.init_from = str(book / name) if stage else ""
+        if experiment.train_captions:
+            experiment.train_captions = str(book / "book" / "annotations" / "captions_train.json")
         experiment.loader.features, experiment.loader.num_workers = str(book / "f.h5"), 0
         experiment.encoder = EncoderConfig(backbone="features", weights="none")
         shrink(experiment)

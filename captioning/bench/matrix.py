@@ -42,7 +42,7 @@ class Options:
 
 
 def choose(trials: Trials, only: Collection[str], seeds: Collection[int]) -> list[Trial]:
-    """Those of some cells and seeds, and what they start from, in the order of the file.
+    """Those of some cells and seeds, and what they need, in the order of the file.
 
     Args:
         trials (Trials): see `list_trials`.
@@ -50,12 +50,15 @@ def choose(trials: Trials, only: Collection[str], seeds: Collection[int]) -> lis
         seeds (Collection[int]): seeds.
     """
     wanted: set[tuple[str, int]] = set()
+
+    def want(trial: Trial) -> None:
+        wanted.add((trial.cell, trial.seed))
+        for source in trial.sources.values():
+            want(source)
+
     for (cell, seed), trial in trials.items():
         if seed in seeds and (not only or cell in only):
-            one: Trial | None = trial
-            while one:
-                wanted.add((one.cell, seed))
-                one = one.start
+            want(trial)
     return [trial for key, trial in trials.items() if key in wanted]
 
 
@@ -116,8 +119,9 @@ def run_trials(
     """
     failed: dict[str, str] = {}
     for number, (trial, kept) in enumerate(work):
-        if trial.start and trial.start.title in failed:
-            failed[trial.title] = f"{trial.title}: left out, it starts from {trial.start.cell}"
+        sources = trial.sources.items()
+        if missing := next((f"{how} {s.cell}" for how, s in sources if s.title in failed), ""):
+            failed[trial.title] = f"{trial.title}: left out, it {missing}"
             options.say(failed[trial.title])
             continue
         try:

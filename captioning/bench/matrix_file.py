@@ -16,11 +16,15 @@
       plain: {}                                       # the first one is what others are compared to
       relations: {decoder.transformer.relations: true}
       rewarded: {from: relations, recipe: recipes/picturebook_transformer_scst.yaml}
+      taught: {from: plain, captions: {from: rewarded, beam_size: 5}}
 
 Only `cells` is needed, and a recipe for each. A cell with `from` starts from the model of a cell
 above it, of the same seed, and has the same network: it takes over that cell's changes of
-`encoder`, `decoder` and `transform` (and their recipes must agree in the rest of these). Paths are
-relative to the working directory, as in recipes.
+`encoder`, `decoder` and `transform` (and their recipes must agree in the rest of these). A cell
+with `captions` learns from what the model of a cell above it, of the same seed, says of the
+training pictures, not from what people say of them; the other entries there are settings of the
+search, a beam search unless they say otherwise. A cell that starts from that one learns from people
+again. Paths are relative to the working directory, as in recipes.
 """
 
 from __future__ import annotations
@@ -50,12 +54,21 @@ class Cell:
         recipe (str): YAML file.
         start (str): the cell whose model it starts from; empty for none.
         settings (dict): its own changes, as in the file.
+        teacher (str): the cell whose captions it learns from; empty for those of people.
+        search (dict): how these are searched for.
     """
 
     name: str
     recipe: str
     start: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    teacher: str = ""
+    search: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def captions(self) -> dict[str, Any]:
+        """Where its captions come from; empty for people."""
+        return {"from": self.teacher, **self.search} if self.teacher else {}
 
     @property
     def slug(self) -> str:
@@ -200,19 +213,36 @@ def _read_cells(record: dict[str, Any], recipe: str) -> dict[str, Cell]:
                 f"cells: {name!r} received, a name of letters, digits, spaces and . + = - expected "
                 "(in quotes, if YAML takes it for something else)"
             )
-        own = dict(_mapping(record, name, "cells."))
-        where = f"cells.{name}."
-        start = _text(own, "from", where)
-        if start and start not in cells:
-            raise ValueError(f"{where}from: {start!r} received, a cell above it expected")
-        chosen = _text(own, "recipe", where) or recipe
-        if not chosen:
-            raise ValueError(f"{where}recipe: none received, one here or for all cells expected")
-        own = {key: value for key, value in own.items() if key not in ("from", "recipe")}
-        cells[name] = Cell(name, chosen, start, own)
+        cells[name] = _read_cell(name, _mapping(record, name, "cells."), recipe, [*cells])
         if cells[name].slug.lower() in {one.slug.lower() for one in [*cells.values()][:-1]}:
             raise ValueError(f"cells: {name!r} received, another cell would have the same files")
     return cells
+
+
+def _read_cell(name: str, record: dict[str, Any], recipe: str, above: list[str]) -> Cell:
+    """One cell.
+
+    Raises:
+        ValueError: see `read_matrix`.
+    """
+    where = f"cells.{name}."
+    start = _text(record, "from", where)
+    if start and start not in above:
+        raise ValueError(f"{where}from: {start!r} received, a cell above it expected")
+    chosen = _text(record, "recipe", where) or recipe
+    if not chosen:
+        raise ValueError(f"{where}recipe: none received, one here or for all cells expected")
+    own = {k: v for k, v in record.items() if k not in ("from", "recipe", "captions")}
+    if "captions" not in record:
+        return Cell(name, chosen, start, own)
+    search = dict(_mapping(record, "captions", where))
+    where += "captions."
+    teacher = _text(search, "from", where)
+    if teacher not in above:
+        raise ValueError(f"{where}from: {teacher!r} received, a cell above it expected")
+    search = {"method": "beam"} | {k: v for k, v in search.items() if k != "from"}
+    _check_search(search, where)
+    return Cell(name, chosen, start, own, teacher, search)
 
 
 def _check_cell(matrix: Matrix, name: str, cell: Cell) -> None:
@@ -227,6 +257,10 @@ def _check_cell(matrix: Matrix, name: str, cell: Cell) -> None:
                 raise ValueError(f"{where}{key}: not here, {FIXED[key]} decides it for all cells")
         if cell.start and "init_from" in settings:
             raise ValueError(f"{where}init_from: not with from, which is {cell.start!r} already")
+        if cell.teacher and "train_captions" in settings:
+            raise ValueError(
+                f"{where}train_captions: not with captions, which are of {cell.teacher!r} already"
+            )
     try:
         settings_of(matrix, cell, 0, "", cell.start)
     except ValueError as error:
@@ -244,11 +278,15 @@ def _read_searches(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not isinstance(name, str) or "|" in name:
             raise ValueError(f"searches: {name!r} received, a name without | expected")
         searches[name] = _mapping(record, name, "searches.")
-        try:
-            from_dict(GenerationConfig, searches[name])
-        except ValueError as error:
-            raise ValueError(f"searches.{name}: {error}") from error
+        _check_search(searches[name], f"searches.{name}: ")
     return searches
+
+
+def _check_search(search: dict[str, Any], where: str) -> None:
+    try:
+        from_dict(GenerationConfig, search)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
 
 
 def _check_keys(record: Mapping[str, Any], known: list[str], where: str = "") -> None:

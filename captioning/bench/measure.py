@@ -18,8 +18,9 @@ from captioning.bench.trials import (
     result_path,
 )
 from captioning.bundle import Captioner
+from captioning.evaluation.distill import DistillOptions, distill, distill_config
 from captioning.evaluation.evaluate import evaluate
-from captioning.files import write_atomically
+from captioning.files import read_json, write_atomically
 from captioning.settings import to_dict
 from captioning.training.loop import train
 
@@ -44,8 +45,8 @@ def check_place(trial: Trial) -> None:
     Raises:
         FileExistsError: the folder.
     """
-    if trial.start:
-        check_place(trial.start)
+    for source in trial.sources.values():
+        check_place(source)
     folder, mark = trial.folder, mark_of(trial.folder)
     interrupted = mark and (folder / CHECKPOINT).is_file()
     if mark != trial.hash and (folder / "model.safetensors").is_file() and not interrupted:
@@ -53,7 +54,7 @@ def check_place(trial: Trial) -> None:
 
 
 def make_model(trial: Trial, overwrite: bool = False, progress: bool = False) -> float:
-    """Train the model of a trial, and what it starts from, unless they are there.
+    """Train the model of a trial, and make what it needs, unless they are there.
 
     Args:
         trial (Trial): see there.
@@ -70,6 +71,8 @@ def make_model(trial: Trial, overwrite: bool = False, progress: bool = False) ->
         return 60 * _minutes(trial)
     if trial.start:
         make_model(trial.start, progress=progress)
+    if trial.teacher:
+        make_captions(trial, trial.teacher, progress)
     began, folder = time.perf_counter(), trial.folder
     resume = mark_of(folder) == trial.hash and (folder / CHECKPOINT).is_file() and not overwrite
     before = _minutes(trial) if resume else 0.0
@@ -77,6 +80,44 @@ def make_model(trial: Trial, overwrite: bool = False, progress: bool = False) ->
     write_atomically(folder / MARK, lambda path: path.write_text(trial.hash, "utf-8"))
     train(trial.experiment, resume=resume, overwrite=not resume, progress=progress)
     return 60 * before + time.perf_counter() - began
+
+
+def make_captions(trial: Trial, teacher: Trial, progress: bool = False) -> None:
+    """Write down what a teacher says of the pictures that a trial learns from, unless it is there.
+
+    The file is named after all that decides it, but for what the feature store holds: it tells so.
+
+    Args:
+        trial (Trial): who learns.
+        teacher (Trial): its model is trained first where it is missing.
+        progress (bool): bars on stderr.
+
+    Raises:
+        ValueError, TrainingError, KeyboardInterrupt: see `make_model` and `distill`.
+    """
+    file = Path(trial.experiment.train_captions)
+    if _is_said(file, store_signature(teacher.experiment)):
+        return
+    make_model(teacher, progress=progress)
+    captioner = Captioner.load(teacher.folder, teacher.experiment.device)
+    loader = trial.experiment.loader
+    options = DistillOptions(
+        str(teacher.folder),
+        teacher.experiment.loader.features,
+        max_pictures=loader.max_pictures,
+        overwrite=True,  # damaged captions, of another store, begun by a teacher that is gone
+        progress=progress,
+    )
+    config = distill_config(captioner, **trial.search)
+    distill(captioner, trial.experiment.data, loader.train_split, file, config, options)
+
+
+def _is_said(file: Path, signature: dict[str, Any] | None) -> bool:
+    """Whether captions are there, said of the features with this signature."""
+    try:
+        return read_json(file)["info"]["features_signature"] == signature
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # the last three: damaged
+        return False
 
 
 def _minutes(trial: Trial) -> float:
@@ -100,10 +141,10 @@ def measure(
         overwrite, progress (bool): see `make_model`.
 
     Returns:
-        dict: `cell`, `seed`, `hash`, `settings`, `start` (cell), `command` and signature of the
-        `features`; what `describe_bundle` gives; `seconds` of training; `threads`, `device` and
-        `versions`; `tests`: for each search what `evaluate` gives, with `asked` (split and
-        settings) and `seconds`.
+        dict: `cell`, `seed`, `hash`, `settings`, `start` (cell), `captions` (cell and search of
+        those it learns from), `command` and signature of the `features`; what `describe_bundle`
+        gives; `seconds` of training; `threads`, `device` and `versions`; `tests`: for each search
+        what `evaluate` gives, with `asked` (split and settings) and `seconds`.
     """
     seconds = make_model(trial, overwrite, progress)
     captioner = Captioner.load(trial.folder, trial.experiment.device)
@@ -114,6 +155,7 @@ def measure(
         "hash": trial.hash,
         "settings": to_dict(trial.experiment),
         "start": trial.start.cell if trial.start else "",
+        "captions": trial.captions,
         "command": list(trial.matrix.command),
         "features": store_signature(trial.experiment),
         **describe_bundle(trial.folder, captioner),

@@ -92,7 +92,8 @@ def _about(matrix: Matrix, name: str, records: dict[int, dict[str, Any]]) -> dic
         for search in matrix.searches
     }
     return {
-        "changes": ({"from": cell.start} if cell.start else {}) | cell.settings,
+        "changes": {k: v for k, v in (("from", cell.start), ("captions", cell.captions)) if v}
+        | cell.settings,
         "seeds": [*records],
         "parameters": next(iter(records.values()))["parameters"],
         "seconds": [seconds_of(one) for one in records.values()],

@@ -29,6 +29,7 @@ class Trial:
         experiment (Experiment): all settings; `output` is the folder of its model.
         start (Trial | None): whose model it starts from.
         hash (str): 16 hex digits of all that decides the model.
+        teacher (Trial | None): whose captions it learns from; None for those of people.
     """
 
     matrix: Matrix
@@ -36,6 +37,7 @@ class Trial:
     experiment: Experiment
     start: Trial | None
     hash: str
+    teacher: Trial | None = None
 
     @property
     def seed(self) -> int:
@@ -51,6 +53,22 @@ class Trial:
     def title(self) -> str:
         """What it is called in messages."""
         return f"{self.cell}, seed {self.seed}"
+
+    @property
+    def sources(self) -> dict[str, Trial]:
+        """The trials that it needs, by what for, as a part of a sentence."""
+        both = {"starts from": self.start, "learns from": self.teacher}
+        return {how: trial for how, trial in both.items() if trial}
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """How its teacher's captions are searched for."""
+        return self.matrix.cells[self.cell].search
+
+    @property
+    def captions(self) -> dict[str, Any]:
+        """Where its captions come from, as in the file; empty for people."""
+        return self.matrix.cells[self.cell].captions
 
 
 Trials = dict[tuple[str, int], Trial]
@@ -71,25 +89,50 @@ def list_trials(matrix: Matrix, seeds: Sequence[int], models: str | Path) -> Tri
     for seed in seeds:
         for name, cell in matrix.cells.items():
             start = trials[cell.start, seed] if cell.start else None
+            teacher = trials[cell.teacher, seed] if cell.teacher else None
             output = str(Path(models) / f"{cell.slug}_{seed}")
             begin = start.experiment.output if start else ""
             experiment = settings_of(matrix, cell, seed, output, begin)
-            trials[name, seed] = Trial(
-                matrix, name, experiment, start, settings_hash(matrix, experiment, start)
-            )
+            said = _captions_hash(teacher, cell.search, experiment) if teacher else ""
+            whole = settings_hash(matrix, experiment, start, said)
+            if teacher:
+                file = Path(models) / f"{teacher.folder.name}_captions_{said}.json"
+                experiment = replace(experiment, train_captions=str(file))
+            trials[name, seed] = Trial(matrix, name, experiment, start, whole, teacher)
     return trials
 
 
-def settings_hash(matrix: Matrix, experiment: Experiment, start: Trial | None) -> str:
-    """What tells a model from others: its settings, its start and what made its features.
+def settings_hash(
+    matrix: Matrix, experiment: Experiment, start: Trial | None, captions: str = ""
+) -> str:
+    """What tells a model from others: settings, start, teacher, and what made its features.
 
     Settings that have their defaults are left out, so that a new one changes nothing.
+
+    Args:
+        matrix (Matrix): the file.
+        experiment (Experiment): all settings.
+        start (Trial | None): whose model it starts from.
+        captions (str): the hash of what its captions come from; empty for those of people.
     """
     defaults = deciding(Experiment())
     own = {name: v for name, v in deciding(experiment).items() if v != defaults[name]}
     if start:
         own["init_from"] = start.hash
-    whole = json.dumps([own, matrix.command], sort_keys=True)
+    if captions:
+        own["train_captions"] = captions
+    return _hash([own, matrix.command])
+
+
+def _captions_hash(teacher: Trial, search: dict[str, Any], experiment: Experiment) -> str:
+    """What tells the captions of a teacher from others; stands in the name of their file, so that
+    the file of another teacher or search is never taken for it."""
+    loader = experiment.loader
+    return _hash([teacher.hash, search, loader.train_split, loader.max_pictures])
+
+
+def _hash(record: Any) -> str:
+    whole = json.dumps(record, sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
@@ -101,11 +144,15 @@ def check_trial(trial: Trial) -> None:
     """
     try:
         check_names_and_phases(trial.experiment)
-        for name, search in trial.matrix.searches.items():
+        generation = trial.experiment.generation
+        searches = {f"searches.{k}: ": (generation, v) for k, v in trial.matrix.searches.items()}
+        if trial.teacher:
+            searches["captions."] = (trial.teacher.experiment.generation, trial.search)
+        for where, (own, search) in searches.items():
             try:
-                check_config(replace(trial.experiment.generation, **search))
+                check_config(replace(own, **search))
             except ValueError as error:
-                raise ValueError(f"searches.{name}: {error}") from error
+                raise ValueError(f"{where}{error}") from error
     except ValueError as error:
         raise ValueError(f"{trial.title}: {error}") from error
 
@@ -154,14 +201,21 @@ def _model_changed(kept: dict[str, Any], trial: Trial) -> str:
         before = deciding(from_dict(Experiment, kept["settings"]))
     except ValueError as error:
         return f"measured with settings of another version ({error})"
+    if (said := kept.get("captions", {})) != trial.captions:
+        return f"captions is {trial.captions} now, measured with {said}"
+    by_hash = {"init_from"} if trial.start else set()
+    by_hash |= {"train_captions"} if trial.teacher else set()
     for name, value in deciding(trial.experiment).items():
-        if before[name] != value and not (trial.start and name == "init_from"):
+        if before[name] != value and name not in by_hash:
             return f"{name} is {value!r} now, measured with {before[name]!r}"
     signature = store_signature(trial.experiment)
     if signature and kept.get("features") and kept["features"] != signature:
         return f"the feature store: {first_difference(signature, kept['features'])}"
     if kept["hash"] != trial.hash:
-        return "what it starts from, or what made its features, is not the same any more"
+        return (
+            "what it starts from or learns from, or what made its features, is not the same any "
+            "more"
+        )
     return ""
 
 
