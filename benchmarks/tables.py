@@ -255,6 +255,38 @@ def x_linear(record: dict[str, Any]) -> str:
     )
 
 
+def latency(record: dict[str, Any]) -> str:
+    """Words one by one and in groups, with and without a cache."""
+    from captioning.bench.latency_table import format_spread
+
+    base = record["baseline"]
+    names = [model["name"] for model in record["models"]]
+    heads = ["batch", "search", f"{base}, ms a picture", f"{base} without cache"]
+    heads += [name for name in names if name != base]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
+    for case in record["cases"]:
+        arms = {(arm["model"], arm["cache"]): arm["spans"]["search"] for arm in case["arms"]}
+        beam = case["beam_size"]
+        cells = [str(case["batch_size"]), "greedy" if beam == 1 else f"beam {beam}"]
+        cells.append(f"{arms[base, True]['picture_ms']['median']:.0f}")
+        others = [(base, False), *((name, True) for name in names if name != base)]
+        cells += [format_spread(arms[one]["faster_than_cached"]) for one in others]
+        lines.append("| " + " | ".join(cells) + " |")
+    first = [arm for arm in record["cases"][0]["arms"] if arm["cache"] and arm["model"] != base]
+
+    def told(span: str, other: str) -> str:
+        ratios = [arm["spans"][span][f"faster_than_{other}"]["median"] for arm in first]
+        both = zip(ratios, first, strict=True)
+        return ", ".join(f"{ratio:.2f} times ({arm['model']})" for ratio, arm in both)
+
+    return "\n".join(lines) + (
+        f"\n\n(Times as fast as {base} with cache, region encoder included: median and quartiles; "
+        f"{record['machine']['threads']} threads.) In the first line of the table, with CNN and "
+        f"text: {told('end_to_end', 'cached')}; against {base} without cache: "
+        f"{told('search', 'uncached')}.\n"
+    )
+
+
 TABLES = {
     "augmentation": augmentation,
     "beam_updown": beam_updown,
@@ -262,6 +294,7 @@ TABLES = {
     "coco_time": coco_time,
     "decoders": decoders,
     "feature_store": feature_store,
+    "latency": latency,
     "report_page": report_page,
     "cider_reward": cider_reward,
     "picturebook": picturebook,

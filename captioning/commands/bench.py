@@ -1,4 +1,4 @@
-"""`bench KIND`: measurements: experiment matrices."""
+"""`bench KIND`: measurements: experiment matrices, how long captions take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands import features
+from captioning.commands import bench_latency, features
 from captioning.commands.flags import UsageError, add_kinds, new_parser, wrong_usage
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ WORK = Path("build") / "matrix"  # ignored by git
 
 def parser() -> ArgumentParser:
     """Flags of `bench`."""
-    flags = new_parser("Measure: matrices of experiments.")
+    flags = new_parser("Measure: matrices of experiments, how long captions take.")
     add_kinds(flags, "bench", {name: make() for name, (make, _) in KINDS.items()})
     return flags
 
@@ -159,4 +159,7 @@ def _give(summary: dict[str, Any], output: Path, as_json: bool) -> None:
     print(format_tables(summary))
 
 
-KINDS = {"matrix": (_matrix_parser, run_matrix)}
+KINDS = {
+    "matrix": (_matrix_parser, run_matrix),
+    "latency": (bench_latency.parser, bench_latency.run),
+}
