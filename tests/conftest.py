@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matrix_runs import matrix, matrix_place, trainings  # noqa: F401 - fixtures
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
