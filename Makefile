@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 LESSONS := 0 1 2 3 4
-ADVANCED := 5
+ADVANCED := 5 6
 export CAPTIONING_REFERENCE_DATA ?=
 
 .PHONY: help course advanced outputs demo lab lint test test-slow clean
 
 help:
 	@echo "make course     install, draw the picture book, run lessons $(LESSONS) (copies in build/)"
-	@echo "make advanced   the same for lesson $(ADVANCED)"
+	@echo "make advanced   the same for lessons $(ADVANCED)"
 	@echo "make demo       the web page on this machine"
 	@echo "make lab        the notebooks in JupyterLab"
 	@echo "make outputs    run the lessons and refresh the saved notebooks"

@@ -225,6 +225,26 @@ def space(record: dict[str, Any]) -> str:
     return f"{format_tables(record)}\n"
 
 
+def groups(record: dict[str, Any]) -> str:
+    """The matrix of lesson 6: K words at once, each training, mean and deviation over seeds."""
+    trainings = {
+        "people": "people's captions",
+        "taught": "the teacher's",
+        "rewarded": "then rewarded",
+    }
+    scores = {"CIDEr": "CIDEr", "repetition": "say something twice", "facts": "facts"}
+    searches = list(record["searches"])
+    titles = [f"{title}, {search}" for title in scores.values() for search in searches]
+    lines = [f"| K | trained on | {' | '.join(titles)} |", "|---:|---|" + "---:|" * len(titles)]
+    for name, cell in record["cells"].items():
+        size, _, training = name.partition(" ")
+        if training in trainings:
+            told = [cell["tests"][search][score] for score in scores for search in searches]
+            values = " | ".join(f"{one['mean']:.3f} ± {one['std']:.3f}" for one in told)
+            lines.append(f"| {size[1:]} | {trainings[training]} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
 def transformer(record: dict[str, Any]) -> str:
     """What the cache saves, and what a self-critical step costs."""
     cache, step, memory = record["cache"], record["step"], record["step_memory"]
@@ -299,6 +319,7 @@ TABLES = {
     "cider_reward": cider_reward,
     "picturebook": picturebook,
     "flickr8k": flickr8k,
+    "groups": groups,
     "metric_agreement": metric_agreement,
     "self_critical_picturebook": self_critical_picturebook,
     "self_critical_flickr8k": self_critical_flickr8k,

@@ -36,6 +36,7 @@ import torch
 from self_critical_step import FEATURE_DIM, NUM_WORDS, make_batch, make_run  # beside this file
 from torch import Tensor
 
+from captioning.bench.latency_models import Uncached
 from captioning.config import DecoderConfig
 from captioning.decoders.build import build_decoder
 from captioning.decoders.transformer import DecoderTransformer
@@ -66,7 +67,7 @@ def look(decoder: DecoderTransformer, features: VisualFeatures) -> None:
 
 
 @torch.inference_mode()
-def cached(decoder: DecoderTransformer, features: VisualFeatures) -> Tensor:
+def cached(decoder: DecoderTransformer | Uncached, features: VisualFeatures) -> Tensor:
     """One word after another: the past is kept."""
     state = decoder.init_state(features)
     words = [torch.full((len(features), 1), START_IDX)]
@@ -90,15 +91,7 @@ def prefix_anew(decoder: DecoderTransformer, features: VisualFeatures) -> Tensor
 @torch.inference_mode()
 def as_published(decoder: DecoderTransformer, features: VisualFeatures) -> Tensor:
     """The same, and the regions' keys and values again too."""
-    levels = decoder.encoder(features)
-    nothing = decoder.init_state(features)["words"]
-    words = torch.full((len(features), 1), START_IDX)
-    for _ in range(WORDS):
-        layers = enumerate(decoder.layers)
-        image = {f"layer_{i}": layer.regions.project(levels) for i, layer in layers}
-        last = decoder.read(words, {"image": image, "words": nothing})[0][:, -1:]
-        words = torch.cat([words, decoder.output(last).argmax(-1)], 1)
-    return words
+    return cached(Uncached(decoder), features)
 
 
 def alternate(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

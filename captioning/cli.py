@@ -56,11 +56,15 @@ def usage() -> str:
 def _in_one_line(error: Exception, argv: list[str]) -> str:
     """What is wrong with a command line, and with which recipe."""
     message = " ".join(str(error).split()).rstrip(".")
-    recipe = ""
+    command, recipe = argv[0], ""
+    if argv[1:] and argv[1] in vars(COMMANDS[command]).get("KINDS", ()):
+        command = f"{command} {argv[1]}"
+        if message.startswith("the following arguments are required"):
+            message = message.replace(f" {argv[1]}.", " ")  # it says KIND.output
     for flag, value in zip(argv, [*argv[1:], ""], strict=True):
         if flag.partition("=")[0] == "--config":
             recipe = f" (with recipe {flag.partition('=')[2] or value})"
-    return f"{message}{recipe}; `python -m captioning {argv[0]} --help` lists the flags"
+    return f"{message}{recipe}; `python -m captioning {command} --help` lists the flags"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

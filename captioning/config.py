@@ -130,25 +130,26 @@ class TransformerConfig:
     region_dropout: float = setting(0.5, "the same for regions as they enter", 0, 0.95)
     norm: str = setting(
         "standard",
-        "layer norm; annotated divides by (unbiased deviation + 1e-6), as older weights need",
+        "layer norm: standard, or annotated, which divides by (unbiased deviation + 1e-6), as "
+        "weights of ImageCaptioning.pytorch need",
         choices=("standard", "annotated"),
     )
     cross_attention: str = setting(
         "dot_product",
-        "how words look at regions; x_linear: one head that multiplies word and region number by "
-        "number, and gates what it saw",
+        "how words look at regions: dot_product: several heads, as everywhere else; x_linear: one "
+        "head that multiplies word and region number by number, and gates what it saw",
         choices=("dot_product", "x_linear"),
     )
     position: str = setting(
         "none",
-        "what a region knows of its place: gxg: rows and columns of a grid that its box covers; "
-        "g2: all cells; box_coord: the four edges",
+        "what a region knows of its place: none; gxg: rows and columns of a grid that its box "
+        "covers; g2: all cells; box_coord: the four edges",
         choices=("none", "gxg", "g2", "box_coord"),
     )
     position_grid: int = setting(12, "rows and columns of that grid", 1, 100)
     area_share: str = setting(
         "cell",
-        "an entry is the covered share of the cell, or the share of the box that lies in the cell",
+        "cell: the covered share of each cell; box: the share of the box that lies in it",
         choices=("cell", "box"),
     )
     relations: bool = setting(

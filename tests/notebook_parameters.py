@@ -65,5 +65,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "num_epochs": 1,
         "val_pictures": 8,
     },
+    "6_SemiAutoregressive": {
+        "data": "{data}",
+        "build": "{output}/build",
+        "max_pictures": 8,
+        "group_size": 3,
+        "learn_pictures": 12,
+        "num_epochs": 1,
+        "val_pictures": 4,
+        "rounds": 3,
+    },
     "3_Inference": {"data": "{data}", "build": "{output}/build", "few_pictures": 12},
 }

@@ -269,3 +269,17 @@ def test_file_names_that_are_no_text_are_still_captioned(tiny_bundle, tmp_path):
     )
     assert done.returncode == 0 and done.stderr == b""
     assert len(done.stdout.splitlines()) == 2 and b"photo-" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["features", "regions"], "required: output; `python -m captioning features regions --h"),
+        (["features", "areas", "--output=o"], "one expected; `python -m captioning features areas"),
+        (["bench", "matrix"], "required: file; `python -m captioning bench matrix --help`"),
+        (["bench"], "`python -m captioning bench --help` lists the flags"),
+    ],
+)
+def test_a_mistake_names_the_help_of_its_kind(run, arguments, part):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == "" and part in err and err.count("\n") == 1

@@ -259,7 +259,7 @@ def test_extract_and_info(run, tiny_data, tmp_path):
     code, out, err = run(*arguments, "--splits=val", "--grid=3", "--json")
     result = json.loads(out)
     assert code == 0 and result["pictures"] == 8 and result["regions"] == 72
-    assert "pictures/s" in err and f"{output}: " in err  # the size before it starts
+    assert "pictures/s" in err and f"{output}: about " in err and " kB will be written" in err
     code, out, err = run(*arguments)
     assert code == 1 and out == "" and "exists already; --overwrite replaces it" in err
     assert run(*arguments, "--overwrite")[0] == 0
@@ -269,6 +269,12 @@ def test_extract_and_info(run, tiny_data, tmp_path):
     assert facts["signature"]["encoder"]["cut"] == "layer1"
     code, out, _ = run("info", output)
     assert code == 0 and "pictures " in out and '"fit": "crop"' in out
+    native = ["--fit=native", "--grid=2", "--overwrite"]
+    code, _, err = run(*arguments, *native)
+    assert code == 2 and "--image_size: not with fit 'native'" in err
+    code, _, err = run(*arguments[:-2], arguments[-1], *native, "--resize_size=40")
+    assert code == 2 and "--resize_size: not with fit 'native'" in err
+    assert FeatureStore(output).signature == facts["signature"]
 
 
 def test_extract_with_the_encoder_of_a_bundle(

@@ -60,7 +60,7 @@ def test_check_signature(path):
         ((EncoderConfig("resnet18", cut="layer1", grid=3), transform, "ab12"), "encoder.grid 0, n"),
         ((encoder, TransformConfig(image_size=200), "ab12"), "transform.image_size 224, not 200"),
         ((encoder, TransformConfig(fit="stretch"), "ab12"), "transform.fit 'crop', not 'stretch'"),
-        ((encoder, transform, "cd34"), "weights_hash 'ab12', not 'cd34'"),
+        ((encoder, transform, "cd34"), "made with other weights: weights_hash 'ab12', not 'cd34'"),
         ((EncoderConfig("features", feature_dim=9), transform, ""), "encoder.feature_dim is 9"),
     ):
         with pytest.raises(ValueError, match=message):

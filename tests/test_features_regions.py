@@ -239,7 +239,7 @@ def test_regions_of_any_folder(run, photos, tiny, tmp_path):
     output = [f"--output={tmp_path / 'f.h5'}", "--dtype=float32"]
     code, out, err = run(*flags, *output, "--json")
     assert code == 0 and json.loads(out)["pictures"] == 3
-    assert "f.h5: 24.70 kB to 49.39 kB" in err  # 3 pictures, 2 to 4 regions
+    assert "f.h5: about 24.70 kB to 49.39 kB will be written" in err  # 3 pictures, 2 to 4 regions
     store = FeatureStore(tmp_path / "f.h5")
     assert store.file_names == ["blue.png", "green.png", "red.png"] and store.feature_dim == 1024
     assert store.describe()["scores"] is True and store.size_of(2) == (50, 42)

@@ -22,6 +22,7 @@ def test_a_matrix_is_measured_once(matrix, trainings):
     code, out, err = matrix("--seeds", "0,1")
     assert code == 0 and names(trainings) == ["plain_0", "wide_one_0", "plain_1", "wide_one_1"]
     assert "2 of 4: wide one, seed 0: " in err
+    assert err.splitlines()[-1] == f"{FOLDER / 'summary.json'}: the numbers of these tables"
     assert out.startswith("Is wider better?\n\n| cell | CIDEr | words | parameters | seconds")
     assert "| minus plain | CIDEr, over seeds | CIDEr, over pictures | words, over seeds |" in out
     record = json.loads((FOLDER / "wide_one_1.json").read_text())

@@ -226,6 +226,11 @@ def test_command(run_cli, data, tmp_path):
     assert code == 1 and "fit: 'crop' received" in err and err.count("\n") == 1
     code, _, err = run_cli(*flags, f"--output={tmp_path / 'g.h5'}")
     assert code == 2 and "--model and --encoder: neither received, one expected" in err
+    for size, fit in (("image_size", "native"), ("max_side", "stretch")):  # would change nothing
+        typed = [*flags, *eyes, f"--{size}=64", f"--output={tmp_path / 'g.h5'}"]
+        code, _, err = run_cli(*typed, *([] if fit == "native" else [f"--fit={fit}"]))
+        assert code == 2 and f"--{size}: not with fit '{fit}', where it changes nothing" in err
+    assert not (tmp_path / "g.h5").exists()
 
 
 # ---- who may learn from it ----

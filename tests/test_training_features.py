@@ -114,7 +114,8 @@ def test_regions_made_elsewhere_train_and_evaluate(
     assert "cannot look at pictures itself" in capsys.readouterr().err
     other = write_ragged(tiny_data, tmp_path / "other.h5", "another detector")
     assert main([*command, "--features", str(other)]) == 1
-    assert "'another detector', not 'test' as in the store the model" in capsys.readouterr().err
+    told = "made with encoder.source 'another detector', not 'test' as in the store the model"
+    assert told in capsys.readouterr().err
     photo = tmp_path / "photo.png"
     Image.new("RGB", (40, 30)).save(photo)
     assert main(["caption", "--model", experiment.output, str(photo)]) == 1

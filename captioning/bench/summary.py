@@ -19,6 +19,7 @@ from captioning.bench.matrix import Records
 from captioning.bench.matrix_file import Matrix
 from captioning.bench.measure import seconds_of
 from captioning.evaluation.compare import check_settings, scores_of, student_p
+from captioning.evaluation.report.words import meaning
 from captioning.evaluation.significance import Difference, mean_scores, paired_bootstrap
 
 CONFIDENCE = 0.95
@@ -209,7 +210,8 @@ def _score_table(summary: dict[str, Any], search: str) -> str:
             for one in values
         ]
         rows.append([title, *shown, f"{cell['parameters']:,}", f"{max(cell['seconds']):.0f}"])
-    return _table(["cell", *summary["scores"], "parameters", "seconds, at most"], rows)
+    labels = [meaning(score).label for score in summary["scores"]]
+    return _table(["cell", *labels, "parameters", "seconds, at most"], rows)
 
 
 def _difference_table(summary: dict[str, Any], search: str) -> list[str]:
@@ -230,7 +232,7 @@ def _difference_table(summary: dict[str, Any], search: str) -> list[str]:
         for name, tests in cells.items()
     ]
     title = f"minus {summary['baseline']}"
-    heads = [f"{score}, over {kinds[kind]}" for score, kind in columns]
+    heads = [f"{meaning(score).label}, over {kinds[kind]}" for score, kind in columns]
     return [_table([title, *heads], rows)]
 
 

@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
 
 def _matrix_parser() -> ArgumentParser:
     flags = new_parser("Train and test the cells of a matrix file; what was measured is kept.")
-    flags.add_argument("file", type=str, help="matrix (see captioning/bench/matrix_file.py)")
+    flags.add_argument("file", type=str, help="e.g. benchmarks/matrices/space.yaml")
     flags.add_argument(
         "--output", type=str, default="", help=f"folder of the results (default: {WORK}/NAME)"
     )
@@ -150,13 +150,15 @@ def _give(summary: dict[str, Any], output: Path, as_json: bool) -> None:
     from captioning.files import write_atomically
 
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(output / "summary.json", lambda path: path.write_text(text, "utf-8"))
+    place = output / "summary.json"
+    write_atomically(place, lambda path: path.write_text(text, "utf-8"))
     if as_json:
         print(text, end="")
         return
     if summary["title"]:
         print(f"{summary['title']}\n")
     print(format_tables(summary))
+    _say(f"{place}: the numbers of these tables")
 
 
 KINDS = {

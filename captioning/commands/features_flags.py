@@ -16,6 +16,8 @@ from captioning.commands.flags import UsageError, check_at_least, checked
 from captioning.config import EncoderConfig, TransformConfig
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
+
     from torch import nn
 
     from captioning.features.extract import ExtractOptions
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 ENCODER_FLAGS = ("weights", "cut", "grid", "padding")  # beside --encoder, which is the backbone
 TRANSFORM_FLAGS = ("fit", "image_size", "resize_size")
+UNUSED_WITH_NATIVE = ("image_size", "resize_size")
 MAX_SIDE = 1024
 
 
@@ -74,7 +77,7 @@ def sizes_of(arguments: Namespace, arrays: str) -> dict[int, tuple[int, int]] | 
     return sizes
 
 
-def add_dtype(flags: ArgumentParser) -> None:
+def add_dtype(flags: ArgumentParser | _ArgumentGroup) -> None:
     flags.add_argument("--dtype", type=str, default="float16", help="float16 or float32")
 
 
@@ -148,21 +151,36 @@ def give(result: Mapping[str, Any], arguments: Namespace) -> int:
 
 
 def add_eyes(
-    flags: ArgumentParser, names: tuple[str, ...] = (*ENCODER_FLAGS, *TRANSFORM_FLAGS), **other: Any
+    flags: ArgumentParser | _ArgumentGroup,
+    names: tuple[str, ...] = (*ENCODER_FLAGS, *TRANSFORM_FLAGS),
+    fit_text: str = "",
+    **other: Any,
 ) -> None:
-    """An encoder, with these settings; `other`: defaults that differ from those of the settings."""
+    """An encoder, with these settings.
+
+    Args:
+        flags (ArgumentParser): the command's, or a group of them.
+        names (tuple[str, ...]): settings of the encoder and of what it is shown.
+        fit_text (str): help of --fit; empty: that of its setting.
+        other: defaults that differ.
+    """
     flags.add_argument("--model", type=str, default="", help="take the encoder of this bundle")
     flags.add_argument("--encoder", type=str, default="", help="network, e.g. resnet101")
     for one in (*fields(EncoderConfig), *fields(TransformConfig)):
         if one.name in names:
-            add_setting(flags, one, other.get(one.name, one.default))
+            text = one.metadata["help"].replace("encoder.grid", "--grid")  # no prefix here
+            text = fit_text if fit_text and one.name == "fit" else text
+            text += " (not with fit native)" if one.name in UNUSED_WITH_NATIVE else ""
+            add_setting(flags, one, other.get(one.name, one.default), text)
     text = f"with fit native: longest side; 0: any (default: {MAX_SIDE})"
     flags.add_argument("--max_side", type=int | None, help=text)
 
 
-def add_setting(flags: ArgumentParser, one: Field, default: Any) -> None:
-    """A flag of a setting that is empty when it is not given."""
-    text = f"{one.metadata['help']} (default: {default!r})".replace("%", "%%")
+def add_setting(
+    flags: ArgumentParser | _ArgumentGroup, one: Field, default: Any, text: str = ""
+) -> None:
+    """A flag of a setting that is empty when it is not given; `text`: in place of its help."""
+    text = f"{text or one.metadata['help']} (default: {default!r})".replace("%", "%%")
     if isinstance(default, str):
         flags.add_argument(f"--{one.name}", type=str, default="", help=text)
     else:
@@ -193,6 +211,7 @@ def eyes_of(arguments: Namespace, **other: Any) -> tuple[nn.Module, EncoderConfi
         return captioner.encoder, config, transform
     config = checked(EncoderConfig, {"backbone": arguments.encoder, **settings[0]})
     transform = checked(TransformConfig, other | settings[1])
+    _check_unused(arguments, transform.fit)
     if config.backbone == "features":
         raise UsageError("encoder: 'features' received, a network expected")
     import torch
@@ -204,12 +223,25 @@ def eyes_of(arguments: Namespace, **other: Any) -> tuple[nn.Module, EncoderConfi
     return build_encoder(config).to(pick_device(arguments.device)), config, transform
 
 
+def _check_unused(arguments: Namespace, fit: str) -> None:
+    """Refuse flags that would change nothing.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    for name in given(arguments, UNUSED_WITH_NATIVE if fit == "native" else ("max_side",)):
+        raise UsageError(
+            f"--{name}: not with fit {fit!r}, where it changes nothing; --fit names another one"
+        )
+
+
 # ---------------------------------------------------------------------------------- looking
 
 
-def add_looking(flags: ArgumentParser) -> None:
+def add_looking(flags: ArgumentParser | _ArgumentGroup) -> None:
     """How pictures are looked at."""
-    flags.add_argument("--batch_size", type=int, default=16, help="pictures at once")
+    text = "pictures at once; detectors and fit native look at one at a time"
+    flags.add_argument("--batch_size", type=int, default=16, help=text)
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read pictures")
     flags.add_argument("--precision", type=str, default="fp32", help="fp32 or bf16")
     flags.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")

@@ -38,6 +38,7 @@ DETECTOR_FLAGS = tuple(one.name for one in fields(DetectorConfig))
 REGION_FLAGS = ("weights", "cut", "padding", "fit", "image_size")  # grid, crops: not in boxes
 EYES_FLAGS = ("model", "encoder", *REGION_FLAGS, "max_side")
 FIT = "native"  # of --boxes, where nothing else is said: things are small in squeezed photos
+FIT_TEXT = "stretch squeezes the whole picture into a square; native leaves the size as it is"
 
 
 # ----------------------------------------------------------------------------------- regions
@@ -49,25 +50,27 @@ def regions_parser() -> ArgumentParser:
         "Features of regions and their boxes: found by a detector, or of an instances file."
     )
     add_data(flags, "data/picturebook", "data-set folder, or (detector) any folder of pictures")
+    found = flags.add_argument_group("regions that a detector finds, and what goes with it")
     for one in fields(DetectorConfig):
         if one.name == "detector":
             text = f"let this network find regions, picture by picture, e.g. {one.default}"
-            flags.add_argument("--detector", type=str, default="", help=text)
+            found.add_argument("--detector", type=str, default="", help=text)
         else:
-            add_setting(flags, one, one.default)
-    flags.add_argument(
+            add_setting(found, one, one.default)
+    boxes = flags.add_argument_group("or regions of a file, and what goes with --boxes only")
+    boxes.add_argument(
         "--boxes",
         type=str,
         default="",
         help="instances: the boxes of instances_SPLIT.json, seen by --model or --encoder",
     )
-    flags.add_argument(
+    boxes.add_argument(
         "--whole_picture",
         type=bool | None,
-        help="with --boxes: the whole picture is one more region, the last (default: true)",
+        help="the whole picture is one more region, the last (default: true)",
     )
-    add_eyes(flags, REGION_FLAGS, fit=FIT)
-    add_looking(flags)
+    add_eyes(boxes, REGION_FLAGS, FIT_TEXT, fit=FIT)
+    add_looking(flags.add_argument_group("either way"))
     add_writing(flags)
     return flags
 

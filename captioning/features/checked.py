@@ -11,7 +11,7 @@ from torch import nn
 
 from captioning.config import Experiment
 from captioning.decoders.space import needs_boxes
-from captioning.features.signature import first_difference
+from captioning.features.signature import describe_maker, first_difference
 from captioning.features.store import (
     FeatureStore,
     check_signature,
@@ -94,5 +94,6 @@ def check_for(
             f"{store.path}: made with max_side {side}, not {NATIVE_SIDE} as the model looks"
         )
     if learned_from and (difference := first_difference(store.signature, learned_from)):
-        raise ValueError(f"{store.path}: {difference} as in the store the model learned from")
+        made = describe_maker(difference, "the store the model learned from")
+        raise ValueError(f"{store.path}: {made}")
     check_store(store, image_ids, encoder.feature_dim, files)

@@ -40,7 +40,7 @@ class DetectorConfig:
     min_regions: int = setting(10, "fewest regions of a picture", 1, 1000)
     max_regions: int = setting(100, "most regions of a picture", 1, 1000)
     score_threshold: float = setting(
-        0.2, "between them, regions at least so sure (0..1) are kept", 0, 1
+        0.2, "beyond min_regions only those at least so sure (0..1), up to max_regions", 0, 1
     )
 
 

@@ -246,7 +246,7 @@ def _make_room(path: Path, num_bytes: tuple[int, int], options: ExtractOptions) 
     check_disk(path, num_bytes[0])
     if options.write.progress:
         text = " to ".join(in_bytes(number) for number in sorted(set(num_bytes)))
-        tqdm.write(f"{path}: {text}", file=sys.stderr)
+        tqdm.write(f"{path}: about {text} will be written", file=sys.stderr)
 
 
 def _part(pictures: Sequence[Picture], shard: tuple[int, int]) -> Sequence[Picture]:

@@ -42,6 +42,12 @@ def imported_signature(source: str) -> dict[str, Any]:
     return {"encoder": encoder, "transform": {}, "weights_hash": ""}
 
 
+def describe_maker(difference: str, whose: str) -> str:
+    """What a store was made with, for people: the difference, and whose signature has another."""
+    other = "other weights: " if difference.startswith("weights_hash ") else ""
+    return f"made with {other}{difference} as in {whose}"
+
+
 def first_difference(found: Any, expected: Any, name: str = "") -> str:
     """Where two signatures differ first, with both values; empty if they are equal."""
     if isinstance(found, dict) and isinstance(expected, dict):

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from captioning.config import EncoderConfig, TransformConfig
-from captioning.features.signature import FORMAT, first_difference, make_signature
+from captioning.features.signature import FORMAT, describe_maker, first_difference, make_signature
 
 NUM_PROBES = 16  # pictures whose files are compared with the store before it is used
 
@@ -302,7 +302,8 @@ def check_signature(
         return
     expected = make_signature(encoder, transform, weights)
     if difference := first_difference(store.signature, expected):
-        raise ValueError(f"{store.path}: made with {difference} as in the settings of the model")
+        made = describe_maker(difference, "the settings of the model")
+        raise ValueError(f"{store.path}: {made}")
 
 
 def check_store(
