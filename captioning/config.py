@@ -177,8 +177,8 @@ class TransformerConfig:
     )
     hide_starts: bool = setting(
         False,
-        "in training, words see only the first of the group_size start words, as in the published "
-        "code (a search sees all)",
+        "in cross-entropy, words see only the first of the group_size start words, as in the "
+        "published code (a search sees all)",
     )
 
 

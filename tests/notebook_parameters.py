@@ -72,6 +72,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "group_size": 3,
         "learn_pictures": 12,
         "num_epochs": 1,
+        "warmup_steps": 0,
         "val_pictures": 4,
         "rounds": 3,
     },

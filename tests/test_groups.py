@@ -141,7 +141,7 @@ def test_no_word_sees_its_own_group_or_a_later_one(kind):
 
 @KIND
 def test_words_after_the_end_in_a_group_never_count(kind):
-    """Neither in the loss, nor in log-probabilities, nor in what a search returns."""
+    """Neither in the loss nor in log-probabilities (searches: below)."""
     decoder, features = make_decoder(kind), make_features()
     size, captions = decoder.group_size, make_captions(6, 12)
     captions[:, 3], captions[:, 4:] = END_IDX, PAD_IDX
@@ -152,6 +152,9 @@ def test_words_after_the_end_in_a_group_never_count(kind):
     again, _ = caption_loss(decoder(features, noisy[:, :-1]), captions)
     close(loss, again)
     logits, logprobs = policy_logprobs(decoder, features, captions[:, 1:])
+    counts = captions[:, 1:] != PAD_IDX
+    _, with_noise = policy_logprobs(decoder, features, noisy[:, 1:])
+    close(with_noise * counts, logprobs)
     assert (logprobs[:, 3:] == 0).all() and (logprobs[:, :3] < 0).all()
     expected = logits[:, :3].log_softmax(-1).gather(2, captions[:, 1:4, None]).squeeze(2)
     close(logprobs[:, :3], expected)
@@ -166,6 +169,8 @@ def test_searches(kind, method):
     decoder.step = lambda *given: calls.append(1) or step(*given)
     found = generate(decoder, features, config)
     longest = found.tokens.shape[1]
+    if method in ("greedy", "sample"):  # not a call more than the longest caption needs
+        assert len(calls) == math.ceil(longest / decoder.group_size)
     assert (
         math.ceil(longest / decoder.group_size) <= len(calls) <= math.ceil(11 / decoder.group_size)
     )
@@ -262,7 +267,7 @@ def test_start_words_are_hidden_in_training_only_if_asked_for():
     assert not order[:, 1:3].any() and torch.equal(order[:, 3:], expected[:, 3:])
     assert order[:, 0].all()
     state, read = hiding.init_state(features, 2), group_inputs(captions, 3)
-    for t in range(0, 9, 3):  # with the cache too: what is drawn in training is what learns
+    for t in range(0, 9, 3):  # with the cache too
         logits, state = hiding.step(read[:, t : t + 3], state)
         close(logits[:, : 7 - t], hidden[:, t : t + 3], 1e-5)
     close(hiding.eval()(features, captions).logits, decoder.eval()(features, captions).logits)
@@ -291,6 +296,16 @@ def test_words_of_its_own_are_refused():
         check_names_and_phases(experiment)
     experiment.decoder = replace(experiment.decoder, kind="attention")
     check_names_and_phases(experiment)
+
+
+def test_rewards_see_what_a_search_sees():
+    experiment = Experiment(init_from="somewhere")
+    experiment.decoder = config_of("transformer 2")
+    experiment.decoder.transformer.hide_starts = True
+    check_names_and_phases(experiment)
+    experiment.training.objective = "reinforce"
+    with pytest.raises(ValueError, match="hide_starts: True received, False expected with objecti"):
+        check_names_and_phases(experiment)
 
 
 def test_groups_may_start_from_weights_that_said_one_word_at_a_time():

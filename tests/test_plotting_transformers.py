@@ -94,8 +94,9 @@ def test_heads_are_blocks_of_words_and_regions():
     weights = torch.zeros(5, 2, 3)
     weights[:, 0, 2], weights[:, 1, 0] = 1.0, 1.0
     figure = transformers.heads_figure(weights, ["red", "dog"], ["dog", "cat", "all"], columns=2)
-    assert len(cells(figure, to_hex(transformers.MORE(1.0)))) == 5 * 2
-    assert len(cells(figure, to_hex(transformers.MORE(0.0)))) == 5 * 4
+    assert len(cells(figure, to_hex(transformers.MORE(1.0)))) == 5 * 2 + 1  # and one in the scale
+    assert len(cells(figure, to_hex(transformers.MORE(0.0)))) == 5 * 4 + 1
+    assert [t for t in texts(figure) if t.isdigit()] == ["0", "25", "50", "75", "100"]
     assert [t for t in texts(figure) if t.startswith("head")] == [f"head {h}" for h in range(1, 6)]
     assert alt_text(figure).endswith("red: all, dog: dog")
     with pytest.raises(ValueError, match="words, weights: 1, 2 received"):
@@ -113,7 +114,7 @@ def test_boxes_are_drawn_where_they_are():
     assert len(outlines) == 4  # white under colour
     first = outlines[0]
     assert (*first.get_xy(), first.get_width(), first.get_height()) == pytest.approx(
-        (8.1 * 0.25, 4.05 * 0.5, 4.05, 2.025)
+        (6.75 * 0.25, 3.375 * 0.5, 3.375, 1.6875)
     )
     assert texts(figure) == ["■ dog", "■ all"] and holds_pictures(figure)
     with pytest.raises(ValueError, match="pictures, boxes, names: 1, 0, 1 received"):
@@ -141,6 +142,12 @@ def test_a_heavy_region_keeps_its_colour_and_others_fade():
     assert shown[20, 20].tolist() == [255, 0, 0]
     assert shown[20, 60].tolist() != [255, 0, 0] and shown[20, 60].min() > 90
     assert to_hex(shown[0, 0] / 255) == regions.CYCLE[0]  # the frame of the heaviest
+    tenths = torch.tensor([0.1, 0.05])  # what counts is the share of the heaviest
+    half, whole = (
+        np.asarray(regions.region_overlay(RED, weights, boxes, side=80)).astype(int)
+        for weights in (tenths, torch.tensor([0.1, 0.0]))
+    )
+    assert half[20, 20].tolist() == [255, 0, 0] and 1 < half[20, 60, 1] < whole[20, 60, 1] - 40
     point = regions.region_overlay(RED, torch.ones(1), torch.ones(1, 4))  # a box without area
     assert point.size == (360, 180)
 
@@ -150,6 +157,7 @@ def test_words_and_heads_of_a_word():
     boxes = torch.stack([torch.tensor([0.0, 0.0, 0.5, 0.5]), WHOLE])
     figure = regions.words_figure(RED, ["a", "dog"], weights.mean(0), boxes)
     assert len(figure.axes) == 2 and alt_text(figure).endswith("a: region 1, dog: region 2")
+    assert texts(figure) == ["a · 80 %", "dog · 70 %"]
     figure = regions.word_heads(RED, ["a", "dog"], weights, boxes, ["cat", "all"], word=9)
     assert "a DOG" in texts(figure)
     numbers = [t for t in texts(figure) if t in ("20", "40", "80", "60")]
@@ -169,6 +177,15 @@ def test_mirror_images_are_mirrored_and_sides_marked():
     assert shown[0] == [0] * 10 + [255] * 10 == shown[1][::-1]
     assert len(cells(figure, PALE_UP)) == len(cells(figure, PALE_DOWN)) == 1
     assert "A cat left of it. mirrored: A cat right of it." in alt_text(figure)
+
+
+def test_sides_are_marked_in_every_form_and_nothing_else_is():
+    told = "Left of it; on the right-hand side, right. Leftover upright".split()
+    picture = Image.new("RGB", (20, 10))
+    figure = space.mirror_figure([picture] * 4, [" ".join(told)] * 4, ["A cat."] * 4)
+    assert len(cells(figure, PALE_UP)) == 4 and len(cells(figure, PALE_DOWN)) == 4 * 2
+    places = {round(image.get_extent()[0], 3) for image in figure.axes[0].images}
+    assert len(places) == 6  # three pairs in a row, the fourth below
 
 
 def test_shares_and_their_intervals():

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from captioning.decoding.constraints import Constraints
-from captioning.decoding.group import Group
+from captioning.decoding.group import first_group
 from captioning.decoding.scoring import (
     NEVER,
     Decoder,
@@ -44,7 +44,7 @@ from captioning.decoding.scoring import (
     length_divisor,
 )
 from captioning.decoding.tree import Column, Finished, trace_entry, walk_back
-from vocabulary import END_IDX, PAD_IDX, START_IDX
+from vocabulary import END_IDX, PAD_IDX
 
 if TYPE_CHECKING:
     from captioning.config import GenerationConfig
@@ -74,23 +74,19 @@ def beam_search(
     """
     num_images, device = len(features), features.regions.device
     slots, forbidden = slot_groups(config), constraints.forbidden
-    state = decoder.init_state(features, slots[-1].stop)
-    starts = (num_images * slots[-1].stop, decoder.group_size)
-    words = torch.full(starts, START_IDX, device=device)  # (A*R,G)
-    group = Group(decoder, words, state, num_images, forbidden, is_checked=True)
-    check_width(config, group.logprobs.shape[-1] - len(forbidden))
+    word_group = first_group(decoder, features, slots[-1].stop, forbidden)
+    check_width(config, word_group.logprobs.shape[-1] - len(forbidden))
     running = open_roots(num_images, slots, device)
     found, greedy = places(num_images, config, device)
     images = torch.arange(num_images, device=device)  # the images still searched, (A,)
-    said = words[:, :0]  # (A*R,t), kept only where a constraint wants to know
+    said = word_group.words  # (A*R,t), kept only where a constraint wants to know
     tree: list[Column] = []
 
     for step in range(config.max_length):
         is_checked = is_check(step, device)
-        if group.is_used_up:
-            state = group.following_state()
-            group = Group(decoder, group.words, state, len(images), forbidden, is_checked)
-        logprobs, weights = group.column()  # (A*R,V), (A*R,P)
+        if word_group.is_used_up:
+            word_group = word_group.next_group(is_checked)
+        logprobs, weights = word_group.column()  # (A*R,V), (A*R,P)
         if constraints.is_active:
             logprobs = constraints.apply(logprobs, said)
         penalty = penalty_at(step, config, constraints)
@@ -110,9 +106,9 @@ def beam_search(
                 break
         rows = rows_of(column.parents[images], kept)
         images = images[kept]
-        group.follow(rows, kept, column.words[images].flatten())
+        word_group.follow(rows, kept, column.words[images].flatten())
         if constraints.is_active:
-            said = torch.cat([said[rows], group.words[:, -1:]], dim=1)
+            said = torch.cat([said[rows], word_group.words[:, -1:]], dim=1)
 
     return best_captions(found, greedy, tree, config)
 

@@ -8,33 +8,40 @@ the present ones come from.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from captioning.decoding.scoring import Decoder, State, read_words
+from vocabulary import START_IDX
+
+if TYPE_CHECKING:
+    from model import VisualFeatures
 
 
-class Group:
+class WordGroup:
     """What a decoder says after a group of words.
 
     Args:
         decoder (Decoder): of K = `group_size` words.
+        forbidden (list[int]): ids that must not be chosen.
         words (Tensor): the last K words of every row, (N,K).
         state (State): before them.
         num_images (int): pictures, A; N is a multiple.
-        forbidden (list[int]): ids that must not be chosen.
         is_checked (bool): look for NaN.
     """
 
     def __init__(
         self,
         decoder: Decoder,
+        forbidden: list[int],
         words: Tensor,
         state: State,
         num_images: int,
-        forbidden: list[int],
         is_checked: bool,
     ) -> None:
+        self.decoder, self.forbidden = decoder, forbidden
         self.logprobs, self.state = read_words(decoder, words, state, forbidden, is_checked)
         weights = self.state["words"].get("attention_weights")
         self.weights = None if weights is None else weights.view(*words.shape, -1)  # (N,K,P)
@@ -70,6 +77,11 @@ class Group:
         self.words = torch.cat([self.words.index_select(0, rows), words.view(-1, 1)], 1)
         self.rows, self.images = self.rows.index_select(0, rows), self.images.index_select(0, kept)
 
+    def next_group(self, is_checked: bool) -> WordGroup:
+        """What the decoder says after reading the words chosen here."""
+        more = (self.words, self.following_state(), len(self.images), is_checked)
+        return WordGroup(self.decoder, self.forbidden, *more)
+
     def following_state(self) -> State:
         """The decoder's state for the present rows and pictures."""
         words = self.state["words"].items()
@@ -78,3 +90,20 @@ class Group:
             image = {name: tensor.index_select(0, self.images) for name, tensor in image.items()}
         rows = {name: tensor.index_select(0, self.rows) for name, tensor in words}
         return {"image": image, "words": rows}
+
+
+def first_group(
+    decoder: Decoder, features: VisualFeatures, rows_per_image: int, forbidden: list[int]
+) -> WordGroup:
+    """What a decoder says after K `<start>`.
+
+    Args:
+        decoder (Decoder): of K = `group_size` words.
+        features (VisualFeatures): of A pictures.
+        rows_per_image (int): rows for each of them.
+        forbidden (list[int]): ids that must not be chosen.
+    """
+    shape = (len(features) * rows_per_image, decoder.group_size)
+    starts = torch.full(shape, START_IDX, device=features.regions.device)
+    state = decoder.init_state(features, rows_per_image)
+    return WordGroup(decoder, forbidden, starts, state, len(features), is_checked=True)

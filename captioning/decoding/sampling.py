@@ -193,7 +193,7 @@ def extend_rows(
     tokens, logprobs, weights = [], [], []  # one column (N,) or (N,P) per word
 
     for step in range(math.ceil(config.max_length / size)):
-        is_checked = is_check(step, device)
+        is_checked = is_check(step, device, size)
         step_logprobs, state = read_words(decoder, words, state, constraints.forbidden, is_checked)
         step_weights = state["words"].get("attention_weights")
         if step_weights is not None:

@@ -48,13 +48,13 @@ def forbidden_words(suppress_unk: bool) -> list[int]:
     return [PAD_IDX, START_IDX, UNK_IDX] if suppress_unk else [PAD_IDX, START_IDX]
 
 
-def is_check(step: int, device: torch.device) -> bool:
-    """Whether to look, at this step, if numbers are sound and captions have ended.
+def is_check(step: int, device: torch.device, group_size: int = 1) -> bool:
+    """Whether to look, at this step of so many words, if numbers are sound and captions have ended.
 
     A look makes the program wait for the accelerator, and the accelerator then waits for the
     program. A few steps too many cost less than that; on a CPU there is nothing to wait for.
     """
-    return device.type == "cpu" or step % CHECK_EVERY == 0
+    return device.type == "cpu" or step % max(1, CHECK_EVERY // group_size) == 0
 
 
 def read_words(

@@ -238,12 +238,7 @@ def _draw_band(
 
 
 def _write_word(
-    axes: Axes,
-    word: str,
-    place: tuple[float, float],
-    width: float,
-    counts: bool,
-    size: float = FONT,
+    axes: Axes, word: str, place: tuple[float, float], width: float, counts: bool
 ) -> None:
     """A word in the middle of its part of a block; one that does not count is grey and struck."""
     left, top = place

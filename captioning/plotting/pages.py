@@ -93,7 +93,10 @@ def write_words(
             if marked and index in marked:
                 before = " ".join([*(words[i] for i in row if i < index), ""])
                 x = text_width(before, size) if before.strip() else 0.0
-                box = ((left + x - 0.02, top + 0.03 * line), text_width(words[index], size) + 0.04)
+                box = (
+                    (left + x - 0.02, top + 0.03 * line),
+                    text_width(words[index].rstrip(".,;:!?"), size) + 0.04,
+                )
                 axes.add_patch(Rectangle(*box, 0.94 * line, color=marked[index], linewidth=0))
         text = " ".join(words[index] for index in row)
         axes.text(left, top + 0.5 * line + 0.36 * size / 72, text, fontsize=size)

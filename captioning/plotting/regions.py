@@ -50,7 +50,7 @@ def boxes_figure(
         ValueError: not one list of boxes and names for each picture.
     """
     check_equal(pictures=pictures, boxes=boxes, names=names)
-    gap, width = 0.16, 0.9 * WIDTH
+    gap, width = 0.16, 0.75 * WIDTH
     side = (width - gap * (len(pictures) - 1)) / len(pictures)
     line = 9 * LINE / 72
     high = side * max(p.shape[0] / p.shape[1] for p in map(np.asarray, pictures))
@@ -90,7 +90,7 @@ def areas_figure(picture: Any, box: Tensor, areas: Tensor, name: str = "the box"
     Returns:
         Figure: the picture under the grid; the shares; row sums beside them, column sums below.
     """
-    grid, side, gap = len(areas), 2.7, 0.55
+    grid, side, gap = len(areas), 2.2, 0.55
     cell, top, left = side / grid, 0.34, 0.0
     figure, axes = new_page(top + side + 1.12, width=2 * side + gap + 1.3)
     bottom = place_picture(axes, picture, left, top, side)
@@ -132,7 +132,7 @@ def areas_figure(picture: Any, box: Tensor, areas: Tensor, name: str = "the box"
 
 
 def region_overlay(picture: Image.Image, weights: Tensor, boxes: Tensor, side: int = 360) -> Image:
-    """A picture whose regions glow as much as they weigh; the rest is faded.
+    """A picture whose regions glow as much as they weigh against the heaviest; the rest is faded.
 
     Args:
         picture (Image.Image): RGB.
@@ -141,7 +141,7 @@ def region_overlay(picture: Image.Image, weights: Tensor, boxes: Tensor, side: i
         side (int): pixels of the result's longer side.
 
     Returns:
-        Image: RGB; the heaviest region has a frame.
+        Image: RGB; the heaviest region has its own colours and a frame.
     """
     scale = side / max(picture.size)
     large = picture.convert("RGB").resize(
@@ -150,11 +150,12 @@ def region_overlay(picture: Image.Image, weights: Tensor, boxes: Tensor, side: i
     pixels = np.asarray(large, dtype=float) / 255
     light = np.zeros(pixels.shape[:2])
     places = [_pixels(box, large.size) for box in boxes]
-    for weight, (left, top, right, bottom) in zip(weights.tolist(), places, strict=True):
+    shares = (weights / weights.max().clamp(min=1e-9)).tolist()
+    for share, (left, top, right, bottom) in zip(shares, places, strict=True):
         part = light[top:bottom, left:right]
-        np.maximum(part, weight, out=part)
+        np.maximum(part, share, out=part)
     grey = pixels @ np.array([0.299, 0.587, 0.114])
-    faded = 0.3 * pixels + 0.7 * (0.25 * grey + 0.62)[..., None]
+    faded = 0.15 * pixels + 0.85 * (0.25 * grey + 0.65)[..., None]
     shown = faded + light[..., None] * (pixels - faded)
     result = Image.fromarray((255 * shown).round().clip(0, 255).astype(np.uint8))
     best = int(weights.argmax())
@@ -178,7 +179,7 @@ def words_figure(
     boxes: Tensor,
     columns: int = 6,
 ) -> Figure:
-    """One small picture for each word, its regions as bright as they weigh.
+    """One small picture for each word, its regions as bright as they weigh, below it the most.
 
     Args:
         picture (Image.Image): RGB.
@@ -188,7 +189,9 @@ def words_figure(
         columns (int): pictures in a row.
     """
     overlays = [region_overlay(picture, row, boxes) for row in weights[: len(words)]]
-    figure = picture_grid(overlays, list(words), columns=columns, size=10)
+    most = weights.amax(-1).tolist()
+    below = [f"{word} · {100 * weight:.0f} %" for word, weight in zip(words, most, strict=False)]
+    figure = picture_grid(overlays, below, columns=columns, width=0.85 * WIDTH, size=9.5)
     best = weights.argmax(-1).tolist()
     spoken = ", ".join(f"{word}: region {b + 1}" for word, b in zip(words, best, strict=False))
     return set_alt_text(figure, f"The region that weighs most for each word. {spoken}")
@@ -218,7 +221,7 @@ def word_heads(
     margin = max(text_width(f"■ {name}", 9) for name in names) + 0.2
     top = 0.66 + room_above(["1"], size)
     left = side + 0.5 + margin
-    height = max(top + size * (len(names) + 1) + 0.3, 0.34 + side + 0.05)
+    height = max(top + size * len(names), 0.34 + side) + 0.05
     figure, axes = new_page(height, width=left + size * len(own) + 0.1)
     said = [*words[:index], words[index].upper(), *words[index + 1 :]]
     axes.text(0, 0.19, " ".join(said), fontsize=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from captioning.plotting.style import CYCLE, LINE, PALETTE, WIDTH, new_figure, s
 from captioning.plotting.tables import Table
 
 SIDES = {"left": PALE_UP, "right": PALE_DOWN}  # grounds of the two words
+SIDE = re.compile(r"(left|right)\b", re.IGNORECASE)  # also in "right-hand", not in "leftover"
+PAIRS = 3  # of pictures, in a row
 
 # ------------------------------------------------------------------------------------------- mirror
 
@@ -40,33 +43,37 @@ def mirror_figure(
         mirrored (Sequence[str]): of the mirror images.
 
     Returns:
-        Figure: two pairs in a row.
+        Figure: three pairs in a row.
 
     Raises:
         ValueError: not two captions for each picture.
     """
     check_equal(pictures=pictures, captions=captions, mirrored=mirrored)
-    width, gap, size = 0.82 * WIDTH, 0.1, 9.0
-    pair = (width - 0.4) / 2
+    gap, between, size = 0.08, 0.3, 9.0
+    pair = (WIDTH - between * (PAIRS - 1)) / PAIRS
     side, line = (pair - gap) / 2, size * LINE / 72
-    rows = -(-len(pictures) // 2)
+    rows, columns = -(-len(pictures) // PAIRS), min(PAIRS, len(pictures))
     ratio = max(picture.height / picture.width for picture in pictures)
     longest = max(len(flow(text.split(), side - 0.06, size)) for text in (*captions, *mirrored))
     text = longest * line + 0.22
-    figure, axes = new_page(rows * (side * ratio + text), width)
+    figure, axes = new_page(rows * (side * ratio + text), columns * (pair + between) - between)
     for index, picture in enumerate(pictures):
-        row, column = divmod(index, 2)
+        row, column = divmod(index, PAIRS)
         top = row * (side * ratio + text)
         flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for half, (shown, caption) in enumerate(((picture, captions), (flipped, mirrored))):
-            left = column * (pair + 0.4) + half * (side + gap)
+            left = column * (pair + between) + half * (side + gap)
             bottom = place_picture(axes, shown, left, top, side)
             words = caption[index].split()
-            plain = [word.strip(".,").lower() for word in words]
-            marked = {place: SIDES[word] for place, word in enumerate(plain) if word in SIDES}
-            write_words(axes, words, (left, bottom + 0.04), side - 0.06, size, marked)
+            write_words(axes, words, (left, bottom + 0.04), side - 0.06, size, _mark_sides(words))
     spoken = "; ".join(f"{a} mirrored: {b}" for a, b in zip(captions, mirrored, strict=True))
     return set_alt_text(figure, f"{len(pictures)} pictures and their mirror images. {spoken}")
+
+
+def _mark_sides(words: Sequence[str]) -> dict[int, str]:
+    """The ground of each word that names a side, by its place."""
+    found = {place: SIDE.match(word) for place, word in enumerate(words)}
+    return {place: SIDES[match.group().lower()] for place, match in found.items() if match}
 
 
 def shares_figure(

@@ -281,7 +281,7 @@ def heads_figure(
         columns (int): blocks in a row.
 
     Returns:
-        Figure: h blocks, a row a region, a column a word.
+        Figure: h blocks, a row a region, a column a word; below them what the blues mean.
     """
     heads, length, number = weights.shape
     check_equal(words=words, weights=[0] * length)
@@ -290,7 +290,8 @@ def heads_figure(
     size = min(0.3, (WIDTH - margin - 0.05 - gap * (columns - 1)) / (columns * length))
     above, rows = 0.3 + room_above(words, size, 7.5), -(-heads // columns)
     high = above + number * size
-    figure, axes = new_page(rows * high + (rows - 1) * 0.2 + 0.05)
+    bottom = rows * (high + 0.2) - 0.2
+    figure, axes = new_page(bottom + 0.4)
     for head in range(heads):
         row, column = divmod(head, columns)
         place = (margin + column * (length * size + gap), row * (high + 0.2) + above)
@@ -300,6 +301,10 @@ def heads_figure(
         write_title(axes, f"head {head + 1}", (place[0], place[1] - above + 0.2))
         if column == 0:
             name_rows(axes, regions, place, size, 8)
+    scale = (0, 25, 50, 75, 100)
+    place, shades = (margin, bottom + 0.12), [[MORE(percent / 100) for percent in scale]]
+    name_rows(axes, ["weight in %"], place, 0.25, 8)
+    draw_cells(axes, shades, place, 0.25, [[str(percent) for percent in scale]], 7)
     best = weights.mean(0).argmax(-1).tolist()
     spoken = ", ".join(f"{w}: {regions[b]}" for w, b in zip(words, best, strict=True))
     return set_alt_text(figure, f"{heads} heads; most weight of all together: {spoken}")

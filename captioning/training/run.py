@@ -273,7 +273,12 @@ def check_names_and_phases(experiment: Experiment) -> None:
             f"{settings.patience + 2} expected with schedule plateau: the run would end before a "
             "reduced learning rate is tried"
         )
-    groups = experiment.decoder.transformer.group_size
+    sizes, groups = experiment.decoder.transformer, experiment.decoder.transformer.group_size
+    if sizes.hide_starts and settings.objective != "cross_entropy":
+        raise ValueError(
+            "decoder.transformer.hide_starts: True received, False expected with objective "
+            f"{settings.objective!r}: what is drawn must be what a search would say"
+        )
     if experiment.decoder.kind == "transformer" and groups > 1 and settings.scheduled_sampling:
         raise ValueError(
             f"training.scheduled_sampling: {settings.scheduled_sampling:g} received, 0 expected "
