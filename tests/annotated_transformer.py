@@ -1,4 +1,4 @@
-"""The transformer captioner of ImageCaptioning.pytorch in small, and that with object relations.
+"""The transformer captioner of ImageCaptioning.pytorch in small; with relations, or in groups.
 
 As `self_critical_original`: checkpoints with the original's names and random numbers, and what the
 original says, computed on those tensors from the equations, without any code of ours. Nothing is
@@ -16,7 +16,7 @@ from self_critical_original import VISIBLE, WORDS, F, features_of, layer, normed
 D, INNER, ENCODERS, DECODERS = 16, 12, 2, 3  # sizes, layers for regions, layers for words
 SIZES = {"input_encoding_size": D, "rnn_size": INNER, "num_layers": 6, "max_length": 9}
 YOUNG = {"d_model": D, "d_ff": INNER, "N_enc": ENCODERS, "N_dec": DECODERS, "num_att_heads": 4}
-MODELS = {"transformer": 4, "relation_transformer": 8}  # heads
+MODELS = {"transformer": 4, "relation_transformer": 8, "sat": 8}  # heads
 
 
 def options_of(model, **changes):
@@ -24,13 +24,14 @@ def options_of(model, **changes):
     known = {"caption_model": model, "drop_prob_lm": 0.5, "use_bn": 0}
     if model == "transformer":
         return known | SIZES | YOUNG | {"dropout": 0.1} | changes
-    return known | SIZES | {"num_layers": ENCODERS, "use_box": 1} | changes
+    more = {"K": 3} if model == "sat" else {"use_box": 1}
+    return known | SIZES | {"num_layers": ENCODERS} | more | changes
 
 
 def checkpoint(model="transformer", use_bn=0, feature_dim=F):
     """A state dict as the original writes it, with random numbers."""
     generator = torch.Generator().manual_seed(len(model) + use_bn)
-    layers = ENCODERS if model == "relation_transformer" else DECODERS
+    layers = DECODERS if model == "transformer" else ENCODERS
     state = {}
 
     def table(name, *size, spread=1.0, middle=0.0):
@@ -143,12 +144,13 @@ def encode(w, att, mask, heads, boxes=None):
     return layer_norm(w, "model.encoder.norm", x)
 
 
-def decode(w, memory, mask, indices, heads):
-    """Indices (B, T), 0 first -> log-probabilities of the word after each, (B, T, V + 1)."""
+def decode(w, memory, mask, indices, heads, at_once=1):
+    """Indices (B, T), 0 first -> log-probabilities of the words to say, (B, T, V + 1)."""
     length = indices.shape[1]
     x = w["model.tgt_embed.0.lut.weight"][indices] * math.sqrt(D)
     x = x + w["model.tgt_embed.1.pe"][:, :length]
-    before = torch.ones(length, length).tril().bool()[None]
+    ends = [(i // at_once + 1) * at_once for i in range(length)]  # of each word's group
+    before = torch.tensor([[[j < end for j in range(length)] for end in ends]])
     number = 0
     while f"model.decoder.layers.{number}.feed_forward.w_1.weight" in w:
         name = f"model.decoder.layers.{number}"

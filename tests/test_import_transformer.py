@@ -67,6 +67,35 @@ def test_every_step_has_the_probabilities_of_the_original(tmp_path, model, use_b
         assert (logprobs[..., [PAD_IDX, START_IDX]] < -1000).all()
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 6])
+def test_words_in_groups_have_the_probabilities_of_the_original(tmp_path, at_once):
+    """K starts, then the words: what the original reads when it speaks."""
+    state = checkpoint("sat")
+    files = written(tmp_path, state, "sat", K=at_once)
+    assert run("--from", "self-critical", *files, "--output", tmp_path / "new") == 0
+    memory, mask, features = seen_by(state, "sat")
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, len(WORDS) + 1, (3, 11), generator=generator)
+    inputs = torch.cat([torch.zeros(3, at_once, dtype=torch.long), ids], 1)[:, :12]
+    expected = original.decode(state, memory, mask, inputs, original.MODELS["sat"], at_once)
+    tokens = torch.tensor(OURS)[torch.cat([torch.zeros(3, 1, dtype=torch.long), ids], 1)]
+    tokens[:, 0] = START_IDX
+    captioner = Captioner.load(tmp_path / "new", "cpu")
+    assert captioner.decoder.group_size == at_once
+    with torch.no_grad():
+        logprobs = captioner.decoder(features, tokens).logits.log_softmax(-1)
+    torch.testing.assert_close(logprobs[..., OURS], expected, rtol=0, atol=1e-5)
+    card = (tmp_path / "new" / "README.md").read_text("utf-8")
+    assert "github.com/YuanEZhou/satic" in card and f"It says {at_once} words at once" in card
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 33, "4", True, 2.0])
+def test_so_many_words_at_once_are_refused(tmp_path, wrong):
+    files = written(tmp_path, model="sat", K=wrong)
+    with pytest.raises(ValueError, match="K .* found, 1 to 32 words at once expected"):
+        import_self_critical(*files)
+
+
 @pytest.mark.parametrize(("model", "use_bn"), CASES)
 def test_greedy_captions_and_their_probabilities_are_those_of_the_original(tmp_path, model, use_bn):
     state = checkpoint(model, use_bn)

@@ -48,7 +48,8 @@ avg_* imgToEval .saved_pred_ .cache_ vis.json vis/imgs index.html transformer ao
 relation_transformer prepro_bbox_relative_coords input_rel_box_dir box_trignometric_embedding
 legacy_extra_skip create_report.py prepro_areas input_grid_vec_dir ff_size ff_activation norm heads
 hidden_size img_feat_size num_grids use_grid enc_pos_embedding enc_pos_type cross_attn grad_clip
-perform_validation_every max_ppl""".split()
+perform_validation_every max_ppl sat K seq_kd prepro_labels_seqKD input_seqkd_json kd_weight
+teacher_caption_model nsc eval_cocotest.py example.ipynb""".split()
 
 
 def test_every_option_of_theirs_is_named():

@@ -23,8 +23,8 @@ def parser() -> ArgumentParser:
         choices=tuple(FILES),
         required=True,
         help="course: the ResNet-50 and LSTM of the notebook course; self-critical: newfc, fc, "
-        "show_tell, att2in, att2in2, updown, transformer of ImageCaptioning.pytorch, and "
-        "relation_transformer of object_relation_transformer",
+        "show_tell, att2in, att2in2, updown, transformer of ImageCaptioning.pytorch, "
+        "relation_transformer of object_relation_transformer, and sat of satic",
     )
     flags.add_argument(
         "files",

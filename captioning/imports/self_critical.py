@@ -1,9 +1,9 @@
 """Checkpoints of ImageCaptioning.pytorch (and self-critical.pytorch) become captioners of ours.
 
 caption_model fc and newfc become kind `fc`, show_tell `rnn`, att2in, att2in2, updown (once called
-topdown) and transformer the kinds of these names; so does relation_transformer of
-object_relation_transformer, which was built on that code. There index 0 is start, end and padding
-at once, and the word for all rare ones stands last.
+topdown) and transformer the kinds of these names; so do relation_transformer of
+object_relation_transformer and sat of satic, which were built on that code. There index 0 is start,
+end and padding at once, and the word for all rare ones stands last.
 
 Source: github.com/ruotianluo/ImageCaptioning.pytorch, captioning/utils/misc.py (files),
 captioning/utils/opts.py (options), captioning/data/dataloader.py (features), scripts/
@@ -46,10 +46,13 @@ from vocabulary import SPECIAL_WORDS, Vocabulary
 UNKNOWN = "UNK"  # the original's word for all rare ones
 FACTS = (
     *("caption_model", "epoch", "iter", "best_val_score", "use_bn", "use_box", "norm_att_feat"),
-    *("cached_transformer", "legacy_extra_skip"),
+    *("cached_transformer", "legacy_extra_skip", "K"),
 )
 CONVERTERS = RECURRENT | TRANSFORMERS
-SOURCES = {"relation_transformer": "yahoo/object_relation_transformer"}
+SOURCES = {
+    "relation_transformer": "yahoo/object_relation_transformer",
+    "sat": "YuanEZhou/satic",
+}
 
 
 class Infos(NamedTuple):
@@ -157,6 +160,13 @@ def transformer_differences(options: dict[str, Any]) -> list[str]:
         "Should training go on: `region_dropout` is the original's drop_prob_lm and falls on the "
         "regions as they enter, `dropout` is its dropout and falls everywhere else, as there.",
     ]
+    if options["caption_model"] == "sat":
+        sentences.append(
+            f"It says {options['K']} words at once (`decoder.transformer.group_size`). The "
+            "original shows only the first of its start words in cross-entropy: "
+            "`decoder.transformer.hide_starts`. Its searches may break their own rules where a "
+            "group is longer than one word; these do not."
+        )
     if options["caption_model"] == "relation_transformer":
         sentences.append(
             "Boxes come from the store, as shares of the picture, in the order of the regions; "

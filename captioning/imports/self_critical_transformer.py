@@ -1,6 +1,6 @@
-"""Transformers of ImageCaptioning.pytorch and object_relation_transformer under our names.
+"""Transformers of ImageCaptioning.pytorch and of two systems built on it under our names.
 
-Both are the Annotated Transformer: norms before the blocks that divide by the unbiased deviation,
+All are the Annotated Transformer: norms before the blocks that divide by the unbiased deviation,
 word vectors times the root of their size, sinusoids for the places of words and none for regions.
 There queries, keys and values are three layers; here what one input passes stands in one table. A
 batch norm before the layer of the regions is folded into it; one after its ReLU changes what every
@@ -8,7 +8,8 @@ layer adds to, so no layer can take it up.
 
 Source: github.com/ruotianluo/ImageCaptioning.pytorch, captioning/models/TransformerModel.py (and
 cachedTransformer.py: the same tensors, the same numbers); github.com/yahoo/
-object_relation_transformer, models/RelationTransformerModel.py.
+object_relation_transformer, models/RelationTransformerModel.py; github.com/YuanEZhou/satic,
+models/SAT.py (the same tensors; `K` words are said at once).
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def check_positions(weights: Weights) -> None:
 TRANSFORMERS: dict[str, Converter] = {
     "transformer": ("transformer", transformer, "encoder.embed_regions.0"),
     "relation_transformer": ("transformer", transformer, "encoder.embed_regions.0"),
+    "sat": ("transformer", transformer, "encoder.embed_regions.0"),
 }
 
 
@@ -134,6 +136,8 @@ def check_options(options: dict[str, Any], path: Path) -> None:
     Raises:
         ValueError: the option, and why.
     """
+    if options["caption_model"] == "sat" and not is_group_size(options.get("K")):
+        raise ValueError(f"{path}: K {options.get('K')!r} found, 1 to 32 words at once expected")
     if options["caption_model"] != "relation_transformer":
         return
     if options.get("legacy_extra_skip"):
@@ -142,6 +146,11 @@ def check_options(options: dict[str, Any], path: Path) -> None:
     if not options.get("box_trignometric_embedding", True):
         reason = "geometry as four plain numbers found, as 64 sines and cosines expected"
         raise ValueError(f"{path}: box_trignometric_embedding off: {reason}")
+
+
+def is_group_size(value: Any) -> bool:
+    """Whether that many words can be said at once."""
+    return type(value) is int and 1 <= value <= 32
 
 
 def transformer_settings(state: State, options: dict[str, Any], path: Path) -> TransformerConfig:
@@ -177,6 +186,7 @@ def transformer_settings(state: State, options: dict[str, Any], path: Path) -> T
         norm="annotated",
         relations=relations is not None,
         relations_plus_one=relations is not None,
+        group_size=options["K"] if options["caption_model"] == "sat" else 1,
     )
 
 
