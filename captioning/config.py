@@ -383,7 +383,11 @@ class Experiment:
     seed: int = setting(0, "one seed for weights, order, crops and dropout", 0)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")
     init_from: str = setting("", "bundle whose weights and vocabulary are the start")
-    train_captions: str = setting("", "COCO caption file used in place of the training split's")
+    train_captions: str = setting(
+        "",
+        "COCO caption file used in place of the training split's; words are counted in the split's "
+        "where it has captions, else in the file",
+    )
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     transform: TransformConfig = field(default_factory=TransformConfig)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from conftest import quiet, rows_of
 
 from captioning.bundle import Caption, Captioner
+from captioning.ensemble import Ensemble
 from captioning.evaluation import distill as module
 from captioning.evaluation.distill import (
     DistillOptions,
@@ -20,7 +21,12 @@ from captioning.evaluation.distill import (
     distill_config,
     text_of,
 )
-from captioning.evaluation.distilled import join_parts, open_partial, partial_path
+from captioning.evaluation.distilled import (
+    join_parts,
+    open_partial,
+    partial_path,
+    what_differs,
+)
 from captioning.evaluation.evaluate import answer_split, load_split
 from captioning.features.extract import extract
 from captioning.features.pictures import list_data
@@ -151,6 +157,12 @@ def test_all_beams_are_kept_and_samples_are_repeatable(teacher, tiny_data, tmp_p
     assert distill_config(teacher, method="greedy").num_samples == 1
     drawn = distill_config(teacher, method="sample", beam_size=4)
     assert (drawn.num_samples, drawn.seed) == (4, 0)
+    for own in ("greedy", "sample"):
+        teacher.experiment.generation.method = own
+        assert distill_config(teacher, length_penalty=0.5).method == own
+        search = distill_config(teacher, beam_size=3)
+        assert (search.method, search.beam_size, search.num_samples) == ("beam", 3, 3)
+    teacher.experiment.generation.method = "beam"
     with pytest.raises(ValueError, match="num_samples: 9 received, at most 2 expected"):
         distill_config(teacher, num_samples=9)
     texts = []
@@ -162,6 +174,18 @@ def test_all_beams_are_kept_and_samples_are_repeatable(teacher, tiny_data, tmp_p
     with pytest.raises(ValueError, match="seed: none received"):
         config = replace(drawn, seed=None)
         distill(teacher, tiny_data, "train", tmp_path / "d", config)
+
+
+def test_the_settings_of_all_members_of_an_ensemble_are_told(teacher, bundle, tiny_data, tmp_path):
+    second = Captioner.load(bundle, "cpu")
+    second.experiment.transform.flip = not teacher.experiment.transform.flip
+    both = Ensemble([teacher, second])
+    write(both, tiny_data, tmp_path / "said.json", "val", max_pictures=2)
+    info = read(tmp_path / "said.json")["info"]
+    assert info["transform"] == [asdict(one.experiment.transform) for one in (teacher, second)]
+    assert info["decoder"] == 2 * [asdict(teacher.experiment.decoder)]
+    other = {**info, "transform": info["transform"][::-1]}
+    assert what_differs(info, other).startswith("transform.0.flip ")
 
 
 def test_unreadable_pictures_are_named(teacher, own_data, tmp_path, bundle, run_cli):
@@ -247,13 +271,41 @@ def test_other_work_is_not_mixed_in(teacher, tiny_data, tmp_path, monkeypatch):
         teacher.decoder.output.bias[END_IDX] = -3.0
     with pytest.raises(FileExistsError, match="weights_hash"):
         write(teacher, tiny_data, output)
-    with open_partial(partial_path(output), json.loads(kept.splitlines()[0])):
+    with open_partial(partial_path(output), json.loads(kept.splitlines()[0]), range(100, 124)):
         with pytest.raises(BlockingIOError, match="another process is writing there"):
             write(teacher, tiny_data, output)
     assert partial_path(output).read_bytes() == kept
     assert write(teacher, tiny_data, output, overwrite=True)["resumed"] == 0
     with pytest.raises(FileExistsError, match="exists already; --overwrite replaces it"):
         write(teacher, tiny_data, output)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("5", "null", "[1, 2]", "[]", '{"image_id": 100}', '[{"image_id": 99}]'),
+        *("the first batch again", "half of its batch", "without captions", "without numbers"),
+    ],
+)
+def test_a_damaged_line_is_said_anew(teacher, tiny_data, tmp_path, monkeypatch, line):
+    write(teacher, tiny_data, tmp_path / "whole.json")
+    output, partial = tmp_path / "parts.json", partial_path(tmp_path / "parts.json")
+    with monkeypatch.context() as patch:
+        interrupted(patch, teacher, 3)
+        with pytest.raises(KeyboardInterrupt):
+            write(teacher, tiny_data, output)
+    lines = partial.read_text("utf-8").splitlines()
+    batch = json.loads(lines[2])
+    damages = {
+        "the first batch again": lines[1],
+        "half of its batch": json.dumps(batch[:2]),
+        "without captions": json.dumps([{"image_id": one["image_id"]} for one in batch]),
+        "without numbers": json.dumps([one | {"captions": [{"caption": "A."}]} for one in batch]),
+    }
+    lines[2] = damages.get(line, line)
+    partial.write_text("".join(f"{one}\n" for one in lines), "utf-8")
+    assert write(teacher, tiny_data, output)["resumed"] == 5
+    assert output.read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_a_full_disk_loses_nothing(teacher, tiny_data, tmp_path):
@@ -328,7 +380,11 @@ def test_parts_that_do_not_belong_together_are_refused(teacher, tiny_data, tmp_p
         ([], "--model and --join: neither received"),
         (["--model=m", "--part=6/5"], "part: '6/5' received, i/n with i from 1 to n expected"),
         (["--model=m", "--batch_size=0"], "batch_size: 0 received, 1 or more expected"),
-        (["--join", "a", "--beam_size=3"], "--beam_size: received, but --join captions nothing"),
+        *(
+            (["--join", "a", f"--{flag}"], f"--{flag.split('=')[0]}: received, but --join captions")
+            for flag in ("beam_size=3", "part=1/2", "max_pictures=3", "split=val", "features=f.h5")
+        ),
+        (["--join", "a", "--keep_repeated"], "--keep_repeated: received, but --join captions"),
     ],
 )
 def test_wrong_usage(run_cli, tmp_path, flags, part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_experiment, tiny_flags
+from conftest import quiet, small_experiment, tiny_flags
 from safetensors.torch import load_file
 
 from captioning.config import Experiment
-from captioning.training.checkpoint import load_checkpoint
+from captioning.training.checkpoint import load_checkpoint, save_checkpoint
 from captioning.training.history import read_history
 from captioning.training.loop import train
 from data_loader import CaptionDataset, CaptionLoader, eval_transform
@@ -242,6 +243,29 @@ def test_a_reward_of_ones_own_in_place_of_the_saved_one_is_refused(undisturbed, 
 
     with pytest.raises(ValueError, match=message):
         train(experiment, resume=True, progress=False, reward=short_ones)
+
+
+def test_other_captions_of_the_same_name_are_refused(tiny_experiment, tiny_data, tmp_path):
+    """The same words, pictures and settings: only what is said of which picture differs."""
+    file, state = tmp_path / "said.json", tmp_path / "model" / "checkpoint" / "state.pt"
+    record = json.loads((tiny_data / "annotations" / "captions_train.json").read_text("utf-8"))
+    file.write_text(json.dumps(record))
+    tiny_experiment.train_captions, tiny_experiment.training.num_epochs = str(file), 1
+    quiet(tiny_experiment)
+    quiet(tiny_experiment, resume=True)
+    first, *_, last = record["annotations"]
+    first["caption"], last["caption"] = last["caption"], first["caption"]
+    file.write_text(json.dumps(record))
+    before = state.read_bytes()
+    message = "^captions: '[0-9a-f]{16}' received, but the run to resume had '[0-9a-f]{16}'$"
+    with pytest.raises(ValueError, match=message):
+        quiet(tiny_experiment, resume=True)
+    assert state.read_bytes() == before
+
+    older = load_checkpoint(state, "cpu")
+    del older["captions"]
+    save_checkpoint(state, older)
+    quiet(tiny_experiment, resume=True)
 
 
 def test_ctrl_c_without_variety_says_that_the_checkpoint_from_before_is_kept(tiny_data, output):

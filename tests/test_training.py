@@ -233,6 +233,33 @@ def test_empty_splits_are_refused(own_data, tiny_experiment, tmp_path, split, ch
     assert message in str(caught.value) and not (tmp_path / "model").exists()
 
 
+def test_a_caption_file_without_captions_is_named(own_data, tiny_experiment, tmp_path):
+    record = json.loads((own_data / "annotations" / "captions_train.json").read_text("utf-8"))
+    (tmp_path / "none.json").write_text(json.dumps(record | {"annotations": []}))
+    tiny_experiment.train_captions = str(tmp_path / "none.json")
+    with pytest.raises(ValueError, match=r"none\.json: the file has no captions to learn from$"):
+        prepare_run(tiny_experiment)
+
+
+def test_words_are_those_of_people_where_there_are_any(own_data, tiny_experiment, tmp_path):
+    """A teacher's captions are learned from, but their words are counted only in need."""
+    tiny_experiment.data, folder = str(own_data), own_data / "annotations"
+    people = prepare_run(tiny_experiment).captioner.vocabulary
+    content = json.loads((folder / "captions_train.json").read_text("utf-8"))
+    file = tmp_path / "said.json"
+    said = [one | {"caption": "A ball."} for one in content["annotations"]]
+    file.write_text(json.dumps(content | {"annotations": said}))
+    tiny_experiment.train_captions = str(file)
+    run = prepare_run(tiny_experiment)
+    assert run.captioner.vocabulary.words == people.words
+    assert {text for some in run.loader.dataset.texts for text in some} == {"A ball."}
+    (folder / "captions_train.json").unlink()  # first no file at all, then pictures only
+    few = prepare_run(tiny_experiment).captioner.vocabulary
+    (folder / "images_train.json").write_text(json.dumps({"images": content["images"]}))
+    assert prepare_run(tiny_experiment).captioner.vocabulary.words == few.words
+    assert few.words[4:] == ("a", "ball")
+
+
 def test_a_missing_validation_picture_is_named_before_the_first_epoch(own_data, tiny_experiment):
     (own_data / "images" / "val_003.png").unlink()
     tiny_experiment.data = str(own_data)

@@ -55,9 +55,13 @@ def parser() -> ArgumentParser:
     flags.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     flags.add_argument("--json", action="store_true", help="print one JSON object")
     add_generation(flags)
+    helps = {
+        "num_samples": "captions of a picture (not given: as many as beams; 1 for greedy)",
+        "beam_size": "captions kept open at each word (of all groups); with it and no --method, a "
+        "model whose own method is greedy or sample uses beam (not given: its own setting)",
+    }
     for action in flags._actions:
-        if action.dest == "num_samples":
-            action.help = "captions of a picture (not given: as many as beams; 1 for greedy)"
+        action.help = helps.get(action.dest, action.help)
     return flags
 
 
@@ -66,14 +70,26 @@ def run(arguments: Namespace) -> int:
     if bool(arguments.join) == bool(arguments.model):
         both = "both" if arguments.model else "neither"
         raise UsageError(f"--model and --join: {both} received, one of the two expected")
+    if arguments.join:
+        check_join(arguments)
     check_output(arguments.output, arguments.overwrite)
     if not arguments.join:
         return give(write(arguments), arguments)
     from captioning.evaluation.distilled import join_parts
 
-    if given := [f"--{name}" for name in generation_of(arguments)]:
-        raise UsageError(f"{given[0]}: received, but --join captions nothing")
     return give(join_parts(arguments.join, arguments.output, arguments.overwrite), arguments)
+
+
+def check_join(arguments: Namespace) -> None:
+    """Refuse flags that would have decided something if there were anything to caption.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    used = ("join", "output", "overwrite", "json")
+    for name, default in parser().get_defaults().items():
+        if name not in used and arguments[name] != default:
+            raise UsageError(f"--{name}: received, but --join captions nothing")
 
 
 def write(arguments: Namespace) -> dict[str, Any]:

@@ -85,12 +85,16 @@ def distill_config(captioner: Captioner, **overrides: Any) -> GenerationConfig:
     Args:
         captioner (Captioner): the teacher.
         **overrides: settings of `GenerationConfig`; `num_samples` is the number of beams unless it
-            is given (1 for greedy search), `seed` is 0.
+            is given (1 for greedy search), `seed` is 0. With a `beam_size` but no `method`, a
+            teacher that is greedy or draws samples by itself searches with beams.
 
     Raises:
         ValueError: a setting is unknown, out of range, or at odds with another one.
     """
-    known = asdict(captioner.experiment.generation) | {"num_samples": None} | overrides
+    own = asdict(captioner.experiment.generation)
+    if "beam_size" in overrides and own["method"] in ("greedy", "sample"):
+        overrides.setdefault("method", "beam")
+    known = own | {"num_samples": None} | overrides
     if known["num_samples"] is None:
         overrides["num_samples"] = 1 if known["method"] == "greedy" else known["beam_size"]
     if known["method"] == "sample" and known["seed"] is None:
@@ -131,7 +135,8 @@ def distill(
     dataset = load_split(captioner, data, split, options.features)
     places = _places(dataset, options)
     record = _record(captioner, dataset, data, split, config, options)
-    with open_partial(partial, record, options.overwrite) as growing, nothing_is_lost(partial):
+    begun = (partial, record, [dataset.image_ids[place] for place in places], options.overwrite)
+    with open_partial(*begun) as growing, nothing_is_lost(partial):
         file, record, entries = growing
         resumed = len(entries)
         show = {"desc": "captioning", "unit": "picture", "disable": not options.progress}
@@ -187,13 +192,14 @@ def _record(
 ) -> dict[str, Any]:
     """What makes the captions: the `info` of the file, but for the counts."""
     names = list(zip(dataset.image_ids, dataset.file_names, strict=True))
-    store = dataset.features
+    store, settings = dataset.features, [part.experiment for part in captioner.parts()]
     return {
         "description": "captions said by a teacher, to be learned from (distillation)",
         "teacher": options.teacher,
         "weights_hash": weights_hash(captioner.networks()),
-        "decoder": asdict(captioner.experiment.decoder),  # the same weights can say K words at once
-        "transform": asdict(captioner.experiment.transform),
+        # One for each member of an ensemble; the same weights can say K words at once.
+        "decoder": [asdict(one.decoder) for one in settings],
+        "transform": [asdict(one.transform) for one in settings],
         "vocabulary_hash": captioner.vocabulary.content_hash,
         "data": str(data),
         "split": split,

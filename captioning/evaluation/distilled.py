@@ -35,10 +35,16 @@ def pictures_hash(pictures: Sequence[tuple[int, str]]) -> str:
 def what_differs(found: Mapping[str, Any], expected: Mapping[str, Any], *free: str) -> str:
     """The first difference of two records that matters; empty if there is none."""
     trimmed = [
-        {name: value for name, value in record.items() if name not in (*PLACES, *free)}
+        {name: _by_place(value) for name, value in record.items() if name not in (*PLACES, *free)}
         for record in (found, expected)
     ]
     return first_difference(*trimmed)
+
+
+def _by_place(value: Any) -> Any:
+    """A list of settings as a dictionary, so that a difference is named by its setting."""
+    settings = isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    return dict(enumerate(value)) if settings else value
 
 
 # -------------------------------------------------------------------------- the partial file
@@ -51,13 +57,14 @@ def partial_path(output: str | Path) -> Path:
 
 @contextlib.contextmanager
 def open_partial(
-    path: Path, record: dict[str, Any], overwrite: bool = False
+    path: Path, record: dict[str, Any], ids: Sequence[int], overwrite: bool = False
 ) -> Iterator[tuple[BinaryIO, dict[str, Any], list[Entry]]]:
     """Begin a partial file, or take over what is whole in it and cut off the rest.
 
     Args:
         path (Path): see `partial_path`.
-        record (dict): what is to be made.
+        record (dict): what is to be made, in batches of its `batch_size`.
+        ids (Sequence[int]): the pictures in order.
         overwrite (bool): begin anew where something else was begun.
 
     Yields:
@@ -75,31 +82,57 @@ def open_partial(
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BlockingIOError(f"{path}: another process is writing there") from error
-        lines, size = _whole_lines(file.read())
-        begun = lines[0] if lines and isinstance(lines[0], dict) else {}
+        lines = _whole_lines(file.read())
+        begun = lines[0][0] if lines and isinstance(lines[0][0], dict) else {}
         if lines and (difference := what_differs(begun, record)):
             if len(lines) > 1 and not overwrite:
                 raise FileExistsError(
                     f"{path}: unfinished captions, begun with {difference}; --overwrite begins anew"
                 )
             lines = []
-        file.truncate(size if lines else 0)
+        batches = _batches([line for line, _ in lines[1:]], ids, record["batch_size"])
+        file.truncate(lines[len(batches)][1] if lines else 0)
         file.seek(0, 2)
         if not lines:
             append(file, path, record)
-        yield file, begun if lines else record, [entry for batch in lines[1:] for entry in batch]
+        yield file, begun if lines else record, [entry for batch in batches for entry in batch]
 
 
-def _whole_lines(content: bytes) -> tuple[list[Any], int]:
-    """The lines that were written to their end, as JSON, and how many bytes they take."""
+def _whole_lines(content: bytes) -> list[tuple[Any, int]]:
+    """The lines that were written to their end: as JSON, and the byte behind each."""
     lines, size = [], 0
     for line in content.splitlines(keepends=True):
+        size += len(line)
         try:
-            lines.append(json.loads(line if line.endswith(b"\n") else b""))
+            lines.append((json.loads(line if line.endswith(b"\n") else b""), size))
         except ValueError:  # also UnicodeDecodeError: cut by a kill, or zeros after a power cut
             break
-        size += len(line)
-    return lines, size
+    return lines
+
+
+def _batches(lines: Sequence[Any], ids: Sequence[int], batch_size: int) -> list[list[Entry]]:
+    """What was said, up to the first line that is not about the batch whose turn it is."""
+    batches: list[list[Entry]] = []
+    for line, start in zip(lines, range(0, len(ids), batch_size), strict=False):
+        if not isinstance(line, list) or not all(map(_is_entry, line)):
+            break
+        if [one.get("image_id") for one in line] != list(ids[start : start + batch_size]):
+            break
+        batches.append(line)
+    return batches
+
+
+def _is_entry(one: Any) -> bool:
+    """Whether something read is all that is noted of a picture."""
+    if not isinstance(one, dict) or isinstance(one.get("unreadable"), str):
+        return isinstance(one, dict)
+    captions = one.get("captions")
+    return (
+        all(isinstance(one.get(name), int) for name in LEFT_OUT)
+        and isinstance(captions, list)
+        and all(isinstance(c, dict) and isinstance(c.get("caption"), str) for c in captions)
+        and all(isinstance(c.get(n), float) for c in captions for n in ("logprob", "score"))
+    )
 
 
 def append(file: BinaryIO, path: Path, row: Any) -> None:

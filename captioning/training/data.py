@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from pycocotools.coco import COCO
 
 from captioning.bundle import Captioner, transforms_of
@@ -88,6 +90,14 @@ def build_loader(
     shards = read_index(experiment.data, split)
     more = (settings.num_workers, experiment.seed, part, settings.shuffle_buffer)
     return ShardLoader(dataset, shards, *numbers, *more)
+
+
+def captions_hash(dataset: CaptionDataset) -> str:
+    """16 hex digits that stand for the captions to learn from: picture by picture, in order."""
+    digest = hashlib.sha256()
+    for image_id, texts in zip(dataset.image_ids, dataset.texts, strict=True):
+        digest.update(repr((image_id, texts)).encode())
+    return digest.hexdigest()[:16]
 
 
 def check_validation_set(val_set: CaptionDataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pycocotools.coco import COCO
 
 from captioning.bundle import Captioner, load_weights
 from captioning.config import Experiment, GenerationConfig
@@ -19,7 +21,7 @@ from captioning.rewards.mixture import Reward
 from captioning.settings import validate, walk
 from captioning.training.checkpoint import restore_random_state
 from captioning.training.cross_entropy import CrossEntropy
-from captioning.training.data import build_datasets, build_loader
+from captioning.training.data import build_datasets, build_loader, captions_hash
 from captioning.training.distillation import Teacher, check_distillation, load_teacher
 from captioning.training.memory import keep_freed_memory
 from captioning.training.processes import Processes, join_processes
@@ -90,6 +92,11 @@ class Run:
         numbers = (self.loader.batches_in(epoch) for epoch in range(settings.num_epochs))
         return sum(math.ceil(number / settings.accumulate) for number in numbers)
 
+    @cached_property
+    def captions_hash(self) -> str:
+        """What stands for the captions to learn from; tar shards hold pictures only."""
+        return captions_hash(self.loader.dataset)
+
     @property
     def steps_per_epoch(self) -> int:
         """Steps of the optimizer in one epoch, on average: those of tar shards differ a little."""
@@ -106,6 +113,7 @@ class Run:
             "experiment": asdict(self.experiment),
             "vocabulary": self.captioner.vocabulary.content_hash,
             "pictures": len(self.loader.dataset),
+            "captions": self.captions_hash,
             "networks": self.captioner.networks().state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -153,9 +161,10 @@ def flatten(record: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def check_same_run(state: dict[str, Any], run: Run) -> None:
-    """Refuse to continue a run with other settings, pictures or words.
+    """Refuse to continue a run with other settings, pictures, captions or words.
 
-    A setting that a checkpoint is too old to know had what is its default now.
+    A setting that a checkpoint is too old to know had what is its default now; captions that it
+    does not know are not compared.
 
     Raises:
         ValueError: the first difference: its name, what was saved, what was received.
@@ -163,6 +172,8 @@ def check_same_run(state: dict[str, Any], run: Run) -> None:
     defaults, given = flatten(asdict(Experiment())), flatten(asdict(run.experiment))
     saved = defaults | flatten(state["experiment"])
     saved["pictures"], given["pictures"] = state["pictures"], len(run.loader.dataset)
+    if "captions" in state:
+        saved["captions"], given["captions"] = state["captions"], run.captions_hash
     saved["words"], given["words"] = state["vocabulary"], run.captioner.vocabulary.content_hash
     saved["processes"], given["processes"] = len(state["random"]), run.processes.size
     given["features"] = features_signature(run.loader.dataset)
@@ -208,8 +219,10 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
     data, split = experiment.data, experiment.loader.train_split
     train = read_annotations(data, split, experiment.train_captions)
     if not train.anns:
-        raise ValueError(f"{data}: split {split!r} has no captions to learn from")
-    captioner = _initial_captioner(experiment, [a["caption"] for a in train.anns.values()])
+        file = experiment.train_captions
+        where = f"{file}: the file" if file else f"{data}: split {split!r}"
+        raise ValueError(f"{where} has no captions to learn from")
+    captioner = _initial_captioner(experiment, train)
     try:
         check_config(experiment.generation, captioner.vocabulary)
     except ValueError as error:
@@ -289,9 +302,10 @@ def check_names_and_phases(experiment: Experiment) -> None:
         raise ValueError(f"training.log_file: {name!r} received, a plain name.jsonl expected")
 
 
-def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner:
+def _initial_captioner(experiment: Experiment, train: COCO) -> Captioner:
     """A new captioner, or the one of `init_from` with its words and weights."""
     if not experiment.init_from:
+        captions = [one["caption"] for one in _counted(experiment, train).anns.values()]
         vocabulary = Vocabulary.build(captions, experiment.vocabulary.min_count)
         return Captioner.build(experiment, vocabulary)
     start = Captioner.load(experiment.init_from, "cpu")
@@ -301,6 +315,17 @@ def _initial_captioner(experiment: Experiment, captions: list[str]) -> Captioner
     if "features" in start.record:
         captioner.record["features"] = start.record["features"]
     return captioner
+
+
+def _counted(experiment: Experiment, train: COCO) -> COCO:
+    """The captions whose words are counted: the training split's, where it has any."""
+    # Not those of `train_captions`: a teacher says few of the words that people use, and who learns
+    # from it is compared with others that have all of them.
+    if experiment.train_captions:
+        with contextlib.suppress(FileNotFoundError):  # pictures of which nobody wrote
+            people = read_annotations(experiment.data, experiment.loader.train_split)
+            return people if people.anns else train
+    return train
 
 
 def check_same_architecture(experiment: Experiment, start: Experiment) -> None:
