@@ -302,8 +302,8 @@ def latency(record: dict[str, Any]) -> str:
     return "\n".join(lines) + (
         f"\n\n(Times as fast as {base} with cache, region encoder included: median and quartiles; "
         f"{record['machine']['threads']} threads.) In the first line of the table, with CNN and "
-        f"text: {told('end_to_end', 'cached')}; against {base} without cache: "
-        f"{told('search', 'uncached')}.\n"
+        f"text: {told('end_to_end', 'cached')}; against {base} without cache "
+        f"{told('search', 'uncached')}, with CNN and text {told('end_to_end', 'uncached')}.\n"
     )
 
 

@@ -87,7 +87,7 @@ def make_decoder(kind: str, seed: int = 0, vocab_size: int = 12):
     return decoder.eval()
 
 
-DECODERS = ["markov", "markov2", "markov3", "rnn", "attention"]  # 2, 3: words at once
+DECODERS = ["markov", "markov3", "rnn", "attention"]  # 3 words at once
 NETWORKS = ["rnn", "attention"]
 
 

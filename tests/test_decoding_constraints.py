@@ -54,7 +54,7 @@ SEVERAL = {
 NORMALIZATIONS = [{}, {"length_penalty": 1.5}, {"length_normalization": "average"}]
 RULE = pytest.mark.parametrize("rule", RULES)
 METHOD = pytest.mark.parametrize("method", SEVERAL)
-SIZE = pytest.mark.parametrize("size", [1, 2, 3])  # words said at once
+SIZE = pytest.mark.parametrize("size", [1, 3])  # words said at once
 
 
 def talkative(seed: int = 0, size: int = 1) -> MarkovDecoder:
