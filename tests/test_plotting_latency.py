@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from matplotlib.colors import to_hex
 
-from captioning.plotting.latency import plot_latency
+from captioning.plotting.latency import SIDE, plot_latency
 from captioning.plotting.pages import DOWN, UP
 from captioning.plotting.style import alt_text, image_bytes
 
@@ -64,7 +64,10 @@ def test_points_and_whiskers_are_the_numbers():
         lines[colour] = line.get_xydata().tolist()
         for (x, y), ends in zip(lines[colour], whiskers.get_segments(), strict=True):
             assert ends.flatten().tolist() == pytest.approx([x, y - 0.1, x, y + 0.2])
-    assert lines == {UP: [[1, 1], [4, 2.4]], DOWN: [[1, 0.5], [4, 1.5]]}
+    assert lines == {  # beside each other, so that whiskers do not overlap
+        UP: [[1 - SIDE, 1], [4 - SIDE, 2.4]],
+        DOWN: [[1 + SIDE, 0.5], [4 + SIDE, 1.5]],
+    }
     assert texts(axes) == ["1.0", "2.4", "0.5", "1.5", "1× is 20 ms a picture"]
     low, high = axes.get_ylim()
     assert low < 0.4 and high > 2.7
