@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from captioning.bench.summary import markdown_table
+
 _FORMS = {"faster_than_cached": "with", "faster_than_uncached": "without"}
 
 
@@ -38,7 +40,7 @@ def format_table(record: Mapping[str, Any]) -> str:
         "Median (quartiles) of the rounds. The search: region encoder and all words; end to end: "
         "with CNN and detokenising."
     )
-    return "\n\n".join([_markdown(heads, rows), _markdown(common, parts), note])
+    return "\n\n".join([markdown_table(heads, rows), markdown_table(common, parts), note])
 
 
 def _cells(spans: Mapping[str, Any], forms: list[str], whole: bool) -> list[str]:
@@ -56,8 +58,3 @@ def _cells(spans: Mapping[str, Any], forms: list[str], whole: bool) -> list[str]
 def format_spread(one: Mapping[str, float] | None) -> str:
     """A median with its quartiles: `1.92 (1.85 to 2.01)`."""
     return f"{one['median']:.2f} ({one['lower']:.2f} to {one['upper']:.2f})" if one else ""
-
-
-def _markdown(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -211,7 +211,7 @@ def _score_table(summary: dict[str, Any], search: str) -> str:
         ]
         rows.append([title, *shown, f"{cell['parameters']:,}", f"{max(cell['seconds']):.0f}"])
     labels = [meaning(score).label for score in summary["scores"]]
-    return _table(["cell", *labels, "parameters", "seconds, at most"], rows)
+    return markdown_table(["cell", *labels, "parameters", "seconds, at most"], rows)
 
 
 def _difference_table(summary: dict[str, Any], search: str) -> list[str]:
@@ -233,7 +233,7 @@ def _difference_table(summary: dict[str, Any], search: str) -> list[str]:
     ]
     title = f"minus {summary['baseline']}"
     heads = [f"{meaning(score).label}, over {kinds[kind]}" for score, kind in columns]
-    return [_table([title, *heads], rows)]
+    return [markdown_table([title, *heads], rows)]
 
 
 def _interval(one: dict[str, Any] | None) -> str:
@@ -247,6 +247,7 @@ def _signed(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.3f}"  # no -0.000
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
+def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text; the others stand to the right."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
