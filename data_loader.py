@@ -101,14 +101,14 @@ def shrink(image: Image.Image, max_side: int = NATIVE_SIDE) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _resize(image_size: int, resize_size: int, fit: str) -> v2.Transform:
+def _resize(image_size: int, resize_size: int, fit: str, how: str) -> v2.Transform:
     if fit not in ("stretch", "crop", "native"):
         raise ValueError(f"fit: {fit!r} received, 'stretch', 'crop' or 'native' expected")
     if 0 < resize_size < image_size:
         allowed = f"0 or at least image_size ({image_size})"
         raise ValueError(f"resize_size: {resize_size} received, {allowed} expected")
     size = resize_size or round(image_size * 256 / 224)
-    return v2.Resize((size, size) if fit == "stretch" else size, antialias=True)
+    return v2.Resize((size, size) if fit == "stretch" else size, v2.InterpolationMode(how))
 
 
 def _transform(steps: list[v2.Transform]) -> v2.Compose:
@@ -117,7 +117,11 @@ def _transform(steps: list[v2.Transform]) -> v2.Compose:
 
 
 def train_transform(
-    image_size: int = 224, resize_size: int = 0, fit: str = "crop", flip: bool = True
+    image_size: int = 224,
+    resize_size: int = 0,
+    fit: str = "crop",
+    flip: bool = True,
+    interpolation: str = "bilinear",
 ) -> v2.Compose:
     """Resize, random crop, random flip, normalise: PIL picture -> (3, image_size, image_size).
 
@@ -127,18 +131,21 @@ def train_transform(
         fit (str): "crop" keeps the proportions, "stretch" makes the whole picture square, "native"
             leaves its size as it is: (3, H, W), unless its longer side exceeds `NATIVE_SIDE`.
         flip (bool): mirror every second picture.
+        interpolation (str): "bilinear" or "bicubic", with antialias.
     """
     flips = [v2.RandomHorizontalFlip()] if flip else []
-    resize = _resize(image_size, resize_size, fit)
+    resize = _resize(image_size, resize_size, fit, interpolation)
     crop = [v2.Lambda(shrink)] if fit == "native" else [resize, v2.RandomCrop(image_size)]
     return _transform([*crop, *flips])
 
 
-def eval_transform(image_size: int = 224, resize_size: int = 0, fit: str = "crop") -> v2.Compose:
+def eval_transform(
+    image_size: int = 224, resize_size: int = 0, fit: str = "crop", interpolation: str = "bilinear"
+) -> v2.Compose:
     """The same without chance: "stretch" shows the whole picture, "crop" cuts out the middle."""
     if fit == "stretch":
-        return _transform([_resize(image_size, image_size, fit)])
-    resize = _resize(image_size, resize_size, fit)
+        return _transform([_resize(image_size, image_size, fit, interpolation)])
+    resize = _resize(image_size, resize_size, fit, interpolation)
     native = fit == "native"
     return _transform([v2.Lambda(shrink)] if native else [resize, v2.CenterCrop(image_size)])
 

@@ -80,11 +80,11 @@ def visual_input(batch: Batch) -> Images | VisualFeatures:
 
 def transforms_of(config: TransformConfig) -> dict:
     """The transforms a config describes: `train`, `sided` (train without the flip) and `eval`."""
-    geometry = (config.image_size, config.resize_size, config.fit)
+    geometry, how = (config.image_size, config.resize_size, config.fit), config.interpolation
     return {
-        "train": train_transform(*geometry, config.flip),
-        "sided": train_transform(*geometry, flip=False),
-        "eval": eval_transform(*geometry),
+        "train": train_transform(*geometry, config.flip, how),
+        "sided": train_transform(*geometry, False, how),
+        "eval": eval_transform(*geometry, how),
     }
 
 

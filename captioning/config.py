@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from captioning.config_rewards import SelfCriticalConfig
 from captioning.settings import setting
 
 
@@ -62,6 +63,11 @@ class TransformConfig:
         "the size as it is (needs encoder.grid)",
         choices=("crop", "stretch", "native"),
     )
+    interpolation: str = setting(
+        "bilinear",
+        "how pictures are resized; CLIP's own way is bicubic",
+        choices=("bilinear", "bicubic"),
+    )
     flip: bool = setting(
         True, "mirror half of the training pictures (never those whose captions say left or right)"
     )
@@ -83,8 +89,8 @@ class EncoderConfig:
 
     backbone: str = setting(
         "resnet50",
-        "torchvision network; larger sees more and is slower; features: none, regions come from a "
-        "feature store that was made elsewhere",
+        "torchvision network; larger sees more and is slower; clip: the picture encoder of "
+        "clip_model; features: none, regions come from a feature store that was made elsewhere",
         choices=(
             "resnet18",
             "resnet34",
@@ -92,13 +98,20 @@ class EncoderConfig:
             "resnet101",
             "resnet152",
             "mobilenet_v2",
+            "clip",
             "features",
         ),
+    )
+    clip_model: str = setting(
+        "",
+        "with backbone clip: a model of open_clip, e.g. RN50 or ViT-B-32, or a folder that "
+        "train-clip wrote",
     )
     weights: str = setting(
         "imagenet",
         "imagenet (downloaded by torchvision), none, or a .safetensors/.pth file of a state dict, "
-        "e.g. models/picturebook_eyes/model.safetensors",
+        "e.g. models/picturebook_eyes/model.safetensors; with backbone clip a tag of open_clip, "
+        "e.g. openai, or a checkpoint (nothing for a folder)",
     )
     cut: str = setting("", "last block kept, e.g. layer3; empty keeps all")
     grid: int = setting(
@@ -204,55 +217,6 @@ class DecoderConfig:
 
 
 @dataclass
-class SelfCriticalConfig:
-    """Reward, baseline and objective of training on the captioner's own captions."""
-
-    num_samples: int = setting(
-        5, "captions drawn for each picture; more: a steadier gradient, a slower step", 1, 1000
-    )
-    baseline: str = setting(
-        "leave_one_out",
-        "what a reward is compared to: leave_one_out (mean of the picture's other samples), greedy "
-        "or beam (one searched caption of the picture), none",
-        choices=("leave_one_out", "greedy", "beam", "none"),
-    )
-    baseline_beam_size: int = setting(3, "beams of the baseline caption (baseline beam)", 2, 100)
-    normalize_advantage: bool = setting(
-        False, "shift and scale the advantages of a step to mean 0 and standard deviation 1"
-    )
-    temperature: float = setting(1.0, "of the draws; below 1 stays closer to greedy", 1e-3, 100)
-    dropout: bool = setting(
-        False, "leave dropout on, in the draws and in the gradient; off: both see the same network"
-    )
-    cider_weight: float = setting(1.0, "weight of CIDEr-D (0..10) in the reward", 0, 1000)
-    bleu_weight: float = setting(0.0, "weight of sentence BLEU-4 (0..1) in the reward", 0, 1000)
-    count_end: bool = setting(
-        True, "<end> is a word of captions, references and frequencies; without: '... on a'"
-    )
-    document_frequency: str = setting(
-        "", "table of n-gram frequencies (file or bundle); empty: of the captions trained on"
-    )
-    diversity_weight: float = setting(
-        0.0, "weight of what a sample adds to the self-CIDEr diversity of its picture", 0, 1000
-    )
-    entropy_weight: float = setting(0.0, "bonus for the mean entropy of the words (nats)", 0, 100)
-    cross_entropy_weight: float = setting(
-        0.0, "share of cross-entropy on human captions in the loss", 0, 1
-    )
-    kl_weight: float = setting(
-        0.0, "penalty for leaving the starting model, per nat of KL divergence a word", 0, 100
-    )
-    ppo_clip: float = setting(0.2, "largest change of a word's probability ratio (ppo)", 0.01, 1)
-    drop_worst: float = setting(0.0, "share of samples with the largest loss to leave out", 0, 0.9)
-    stop_entropy: float = setting(
-        0.02, "stop when the entropy of the words stays below (nats a word); 0 never stops", 0, 10
-    )
-    stop_distinct: float = setting(
-        0.05, "stop when the share of different captions beyond the first stays below", 0, 1
-    )
-
-
-@dataclass
 class TrainingConfig:
     """How the weights are found."""
 
@@ -324,6 +288,12 @@ class TrainingConfig:
         "fp32",
         "bf16 or fp16 compute in half precision where it is safe; bf16 helps on CPU and CUDA",
         choices=("fp32", "bf16", "fp16"),
+    )
+    keep: str = setting(
+        "best",
+        "weights that the bundle gets: best: of the epoch with the highest validation CIDEr; last: "
+        "of the last one, for rewards that CIDEr does not follow (CLIP-S)",
+        choices=("best", "last"),
     )
     early_stopping: int = setting(
         0, "stop after so many epochs without a better CIDEr; 0: never", 0

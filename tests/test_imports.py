@@ -78,7 +78,8 @@ def test_model_needs_torch_torchvision_and_python_only():
 # <- training <- bench <- {cli, demo}
 LAYERS = [
     {"files", "folders", "disk", "workers", "settings", "boxes"},
-    {"config", "datasets", "features", "encoders", "decoders", "decoding", "plotting"},
+    {"config", "config_rewards", "datasets", "features", "encoders", "clip"}
+    | {"decoders", "decoding", "plotting"},
     {"bundle", "ensemble", "picture_files"},
     {"rewards", "evaluation", "imports"},
     {"training"},

@@ -11,6 +11,7 @@
     searches: {beam 1: {method: greedy}, beam 5: {method: beam, beam_size: 5}}
     split: test
     scores: [CIDEr, relation_accuracy, facts]         # columns of the table
+    evaluate: {metrics: [cider, clip_s], clip: models/picturebook_clip}   # as for `evaluate`
     limit_seconds: 90                                 # longer cells are pointed out
     cells:
       plain: {}                                       # the first one is what others are compared to
@@ -31,13 +32,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from captioning.bench.bundles import SEARCHES
 from captioning.bench.recipes import experiment_of, read_yaml
 from captioning.config import Experiment, GenerationConfig
+from captioning.evaluation.metrics import choose_metrics
+from captioning.evaluation.picture_metrics import Judges, check_judges, separate
 from captioning.settings import from_dict
 
 NETWORK = ("encoder", "decoder", "transform")  # what a model and its continuation have in common
@@ -91,6 +94,7 @@ class Matrix:
     searches: dict[str, dict[str, Any]] = field(default_factory=dict)
     split: str = "test"
     scores: tuple[str, ...] = ("CIDEr",)
+    evaluate: dict[str, Any] = field(default_factory=dict)
     limit_seconds: float = 90
 
     @property
@@ -104,7 +108,9 @@ class Matrix:
         return {"loader.features": self.store} if self.store else {}
 
 
-KEYS = "title data features recipe settings seeds searches split scores limit_seconds cells".split()
+KEYS = (
+    "title data features recipe settings seeds searches split scores evaluate limit_seconds cells"
+).split()
 
 
 def read_matrix(path: str | Path) -> Matrix:
@@ -152,8 +158,30 @@ def _matrix_of(path: Path, record: dict[str, Any]) -> Matrix:
         _read_searches(_mapping(record, "searches") or SEARCHES),
         _text(record, "split") or "test",
         tuple(dict.fromkeys(_list(record, "scores", (str,)) or ["CIDEr"])),
+        _read_evaluate(_mapping(record, "evaluate")),
         limit,
     )
+
+
+def _read_evaluate(record: dict[str, Any]) -> dict[str, Any]:
+    """What results are scored with beside the usual metrics; empty for these alone.
+
+    Raises:
+        ValueError: an unknown name, or a metric without its judge.
+    """
+    judges = [one.name for one in fields(Judges)]
+    _check_keys(record, ["metrics", *judges], "evaluate.")
+    metrics = _list(record, "metrics", (str,), "evaluate.")
+    named = {name: _text(record, name, "evaluate.") for name in judges if name in record}
+    if record:
+        compared, judged = separate(metrics)
+        try:
+            if compared or not judged:
+                choose_metrics(compared)
+            check_judges(judged, Judges(**named))
+        except ValueError as error:
+            raise ValueError(f"evaluate.{error}") from error
+    return {"metrics": metrics, **named} if record else {}
 
 
 def settings_of(matrix: Matrix, cell: Cell, seed: int, output: str, start: str) -> Experiment:

@@ -20,6 +20,7 @@ from captioning.bench.trials import (
 from captioning.bundle import Captioner
 from captioning.evaluation.distill import DistillOptions, distill, distill_config
 from captioning.evaluation.evaluate import evaluate
+from captioning.evaluation.picture_metrics import Judges
 from captioning.files import read_json, write_atomically
 from captioning.settings import to_dict
 from captioning.training.loop import train
@@ -165,10 +166,15 @@ def measure(
         "versions": captioner.to_dict()["versions"],
     }
     data, store = trial.experiment.data, trial.experiment.loader.features
+    named = dict(trial.matrix.evaluate)
+    metrics = named.pop("metrics", None)
+    judges = Judges(**named)
     for name in missing_searches(kept, trial):
         began = time.perf_counter()
         search = trial.matrix.searches[name]
-        result = evaluate(captioner, data, trial.matrix.split, features=store, **search)
+        result = evaluate(
+            captioner, data, trial.matrix.split, metrics, features=store, judges=judges, **search
+        )
         spent = time.perf_counter() - began
         tests[name] = {"asked": asked_of(trial)[name], "seconds": spent, **result}
     record = record | {"tests": tests}

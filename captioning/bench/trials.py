@@ -180,9 +180,12 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def asked_of(trial: Trial) -> dict[str, dict[str, Any]]:
-    """What each search of the matrix asks for: split and settings."""
-    searches = trial.matrix.searches.items()
-    return {name: {"split": trial.matrix.split, **search} for name, search in searches}
+    """What each search of the matrix asks for: split, settings, and what it is scored with."""
+    matrix = trial.matrix
+    more = {"evaluate": matrix.evaluate} if matrix.evaluate else {}
+    return {
+        name: {"split": matrix.split, **search, **more} for name, search in matrix.searches.items()
+    }
 
 
 def what_changed(kept: dict[str, Any], trial: Trial) -> str:

@@ -23,6 +23,7 @@ from captioning.commands.flags import (
 
 if TYPE_CHECKING:
     from captioning.bundle import Captioner
+    from captioning.evaluation.picture_metrics import Judges
 
 PLACE = "{split}"  # in the name of a file: one file for each split
 
@@ -36,7 +37,19 @@ def parser() -> ArgumentParser:
         "--features", type=str, default="", help="feature store (.h5) in place of the pictures"
     )
     flags.add_argument("--split", type=str, default="test", help="split, several (val,test) or all")
-    flags.add_argument("--metrics", type=str, default="", help="e.g. cider,bleu_4,meteor")
+    flags.add_argument(
+        "--metrics",
+        type=str,
+        default="",
+        help="e.g. cider,bleu_4,meteor,clip_s,refclip_s,retrieval,grammar,finecapeval",
+    )
+    for name, meaning in (
+        ("clip", "CLIP of clip_s, refclip_s and retrieval: a folder of train-clip, or MODEL:TAG"),
+        ("clip_vectors", "store of its picture vectors (`features clip`)"),
+        ("grammar", "judge of grammar: a folder of `train-clip --objective grammar`"),
+        ("finecapeval", "CSV file of phrases; empty: finecapeval_SPLIT.csv beside the captions"),
+    ):
+        flags.add_argument(f"--{name}", type=str, default="", help=meaning)
     flags.add_argument(
         "--perplexity",
         type=bool,
@@ -69,12 +82,16 @@ def run(arguments: Namespace) -> int:
     from captioning.ensemble import load_captioner, parse_models
     from captioning.evaluation.evaluate import load_split
     from captioning.evaluation.metrics import choose_metrics
+    from captioning.evaluation.picture_metrics import check_judges, separate
 
     models = ([arguments.model], arguments.model_weights)
     check_at_least(arguments, batch_size=1, num_workers=0, max_pictures=0)
     with wrong_usage():
         parse_models(*models)
-        choose_metrics(metrics_of(arguments))
+        compared, judged = separate(metrics_of(arguments))
+        if compared or not judged:
+            choose_metrics(compared)
+        check_judges(judged, judges_of(arguments))
     captioner = load_captioner(*models, arguments.device)
     with wrong_usage():
         captioner.generation_config(**generation_of(arguments))
@@ -105,6 +122,14 @@ def metrics_of(arguments: Namespace) -> list[str] | None:
     return arguments.metrics.split(",") if arguments.metrics else None
 
 
+def judges_of(arguments: Namespace) -> Judges:
+    """What CLIP's metrics need."""
+    from captioning.evaluation.picture_metrics import Judges
+
+    names = ("clip", "clip_vectors", "grammar", "finecapeval")
+    return Judges(*(arguments[name] for name in names))
+
+
 def evaluate_split(
     captioner: Captioner, split: str, earlier: dict[str, Any] | None, arguments: Namespace
 ) -> dict[str, Any]:
@@ -122,6 +147,7 @@ def evaluate_split(
         num_workers=arguments.num_workers,
         perplexity=arguments.perplexity,
         features=arguments.features,
+        judges=judges_of(arguments),
         earlier=earlier,
         **generation_of(arguments),
     )

@@ -6,7 +6,7 @@ import json
 
 from jsonargparse import ArgumentParser, Namespace
 
-from captioning.commands import features_import, features_regions
+from captioning.commands import features_clip, features_import, features_regions
 from captioning.commands.features_flags import (
     add_data,
     add_eyes,
@@ -89,6 +89,8 @@ def run_info(arguments: Namespace) -> int:
 
 KINDS = {
     "extract": (_extract_parser, run_extract),
+    "clip": (features_clip.clip_parser, features_clip.run_clip),
+    "clip-weights": (features_clip.weights_parser, features_clip.run_weights),
     "regions": (features_regions.regions_parser, features_regions.run_regions),
     "import": (features_import.import_parser, features_import.run_import),
     "import-bottom-up": (features_import.bottom_up_parser, features_import.run_bottom_up),

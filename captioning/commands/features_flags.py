@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from captioning.features.pictures import Picture
     from captioning.features.writer import WriteOptions
 
-ENCODER_FLAGS = ("weights", "cut", "grid", "padding")  # beside --encoder, which is the backbone
-TRANSFORM_FLAGS = ("fit", "image_size", "resize_size")
-UNUSED_WITH_NATIVE = ("image_size", "resize_size")
+ENCODER_FLAGS = ("clip_model", "weights", "cut", "grid", "padding")  # --encoder: the backbone
+TRANSFORM_FLAGS = ("fit", "image_size", "resize_size", "interpolation")
+UNUSED_WITH_NATIVE = ("image_size", "resize_size", "interpolation")
 MAX_SIDE = 1024
 
 
@@ -77,8 +77,8 @@ def sizes_of(arguments: Namespace, arrays: str) -> dict[int, tuple[int, int]] | 
     return sizes
 
 
-def add_dtype(flags: ArgumentParser | _ArgumentGroup) -> None:
-    flags.add_argument("--dtype", type=str, default="float16", help="float16 or float32")
+def add_dtype(flags: ArgumentParser | _ArgumentGroup, dtype: str = "float16") -> None:
+    flags.add_argument("--dtype", type=str, default=dtype, help="float16 or float32")
 
 
 def add_writing(flags: ArgumentParser, what: str = "store to write, e.g. F.h5") -> None:
@@ -238,7 +238,7 @@ def _check_unused(arguments: Namespace, fit: str) -> None:
 # ---------------------------------------------------------------------------------- looking
 
 
-def add_looking(flags: ArgumentParser | _ArgumentGroup) -> None:
+def add_looking(flags: ArgumentParser | _ArgumentGroup, dtype: str = "float16") -> None:
     """How pictures are looked at."""
     text = "pictures at once; detectors and fit native look at one at a time"
     flags.add_argument("--batch_size", type=int, default=16, help=text)
@@ -246,7 +246,7 @@ def add_looking(flags: ArgumentParser | _ArgumentGroup) -> None:
     flags.add_argument("--precision", type=str, default="fp32", help="fp32 or bf16")
     flags.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     flags.add_argument("--shard", type=str, default="1/1", help="i/n: the i-th of n parts")
-    add_dtype(flags)
+    add_dtype(flags, dtype)
 
 
 def looking_of(arguments: Namespace) -> ExtractOptions:

@@ -62,18 +62,26 @@ def _pad_after(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (F.pad(inputs[0], (0, 1, 0, 1)),)
 
 
-def build_encoder(config: EncoderConfig, load_weights: bool = True) -> EncoderCNN | Precomputed:
+def build_encoder(config: EncoderConfig, load_weights: bool = True) -> nn.Module:
     """The encoder of a config, frozen or thawed as it says.
 
     Args:
         config (EncoderConfig): backbone, weights, cut and what is trained.
         load_weights (bool): False leaves the weights random (a bundle brings its own).
 
+    Returns:
+        nn.Module: an `EncoderCNN`, `EncoderCLIP` or `Precomputed`: pictures -> `VisualFeatures`.
+
     Raises:
         FileNotFoundError, ValueError: the weights cannot be read or do not fit the backbone.
     """
     if config.backbone == "features":
         return Precomputed(config.feature_dim)
+    if config.backbone == "clip":
+        from captioning.encoders.clip import build_clip_encoder  # open_clip takes seconds to import
+
+        how = (config.grid, config.trainable, load_weights)
+        return build_clip_encoder(config.clip_model, config.weights, *how)
     weights = None
     if load_weights and config.weights not in ("none", ""):
         named = config.weights == "imagenet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,18 +16,15 @@ from tqdm import tqdm
 
 from captioning.bundle import Caption, Captioner, visual_input
 from captioning.config import GenerationConfig
-from captioning.datasets.picturebook.lexicon import category_words
-from captioning.datasets.picturebook.scene import load_scenes
 from captioning.datasets.shards import index_of
 from captioning.decoding.generation import Generation
-from captioning.evaluation.chair import ObjectWords, chair, read_objects
 from captioning.evaluation.compare import check_settings, references_hash
 from captioning.evaluation.diversity import novel_share, training_captions, vocabulary_size
-from captioning.evaluation.facts import score_facts
-from captioning.evaluation.fluency import fluency
-from captioning.evaluation.metrics import choose_metrics, score_captions
+from captioning.evaluation.metrics import choose_metrics
 from captioning.evaluation.perplexity import Loss, reference_loss
+from captioning.evaluation.picture_metrics import Judges, PictureMetrics, separate
 from captioning.evaluation.several import add_samples
+from captioning.evaluation.split_scores import score_split
 from captioning.features.checked import check_for
 from captioning.features.store import FeatureStore
 from data_loader import CaptionDataset, UnreadableImageError
@@ -239,6 +236,7 @@ def evaluate(
     perplexity: bool = True,
     earlier: Mapping[str, Any] | None = None,
     features: str | Path = "",
+    judges: Judges | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
     """Captions and scores of a split, in the shape every result of this project has.
@@ -257,6 +255,7 @@ def evaluate(
         perplexity (bool): measure the perplexity of the human captions.
         earlier (Mapping | None): a result that this one is to be compared with.
         features (str | Path): a feature store in place of the pictures, see `load_split`.
+        judges (Judges | None): what the metrics of `picture_metrics` need.
         **overrides: settings of `GenerationConfig`, e.g. `beam_size=5`.
 
     Returns:
@@ -275,19 +274,18 @@ def evaluate(
     how = {"batch_size": batch_size, "num_workers": num_workers, "max_pictures": max_pictures}
     _check_numbers(how)
     config = captioner.generation_config(**overrides)
-    choose_metrics(metrics)
+    metrics, with_pictures = separate(metrics)
+    if metrics or not with_pictures:
+        choose_metrics(metrics)
     dataset = load_split(captioner, data, split, features)
+    more = PictureMetrics(with_pictures, judges or Judges(), dataset, data, str(captioner.device))
     perplexity = _has_references(dataset) and perplexity
-    texts = zip(dataset.image_ids, dataset.texts, strict=True)
-    people = dict(itertools.islice(texts, max_pictures or None))
-    about = {"data": str(data), "split": split, "references_hash": references_hash(people)}
-    if earlier is not None:
-        known = {"num_images": len(people), "tokenizer": "ptb"}
-        check_settings(about | known, earlier["settings"])
+    people, about = _references_of(dataset, data, max_pictures, earlier)
     training = training_captions(data)
     answers = answer_split(captioner, dataset, config, perplexity, progress=progress, **how)
     best = {image_id: some[0]["caption"] for image_id, some in answers.samples.items()}
     result = score_split(dataset, best, data, metrics)
+    more.add(result)
     for entry in result["per_image"]:
         entry |= answers.samples[entry["image_id"]][0]
     if config.num_samples > 1:
@@ -297,6 +295,27 @@ def evaluate(
     where = {"device": str(captioner.device), "versions": captioner.to_dict()["versions"]}
     result["settings"] |= about | made | answers.settings() | where
     return result
+
+
+def _references_of(
+    dataset: CaptionDataset,
+    data: str | Path,
+    max_pictures: int,
+    earlier: Mapping[str, Any] | None,
+) -> tuple[dict[int, list[str]], dict[str, Any]]:
+    """The human captions of the pictures, and what a result says of them.
+
+    Raises:
+        ValueError: an earlier result is about others.
+    """
+    texts = zip(dataset.image_ids, dataset.texts, strict=True)
+    people = dict(itertools.islice(texts, max_pictures or None))
+    about = {"data": str(data), "split": dataset.split}
+    about["references_hash"] = references_hash(people)
+    if earlier is not None:
+        known = {"num_images": len(people), "tokenizer": "ptb"}
+        check_settings(about | known, earlier["settings"])
+    return people, about
 
 
 def _check_numbers(how: dict[str, int]) -> None:
@@ -329,74 +348,3 @@ def _statistics(answers: Answers, training: Sequence[str] | None) -> dict[str, f
     if training:
         overall["novel_captions"] = novel_share(said, training)
     return overall | answers.speed()
-
-
-def score_split(
-    dataset: CaptionDataset,
-    captions: dict[int, str],
-    data: str | Path,
-    metrics: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Score given captions of a split (or of its first pictures): metrics, fluency, facts, CHAIR.
-
-    Args:
-        dataset (CaptionDataset): see `load_split`.
-        captions (dict[int, str]): image id to caption.
-        data (str | Path): data-set folder.
-        metrics (Sequence[str] | None): metric flags; None takes those that need no Java.
-
-    Returns:
-        dict: what `score_captions` gives (no metrics where the split has no human captions), and in
-        `overall` and `per_image` what `fluency` and `add_object_scores` give.
-    """
-    ids = [i for i in dataset.image_ids if i in captions]
-    texts = dict(zip(dataset.image_ids, dataset.texts, strict=True))
-    names = dict(zip(dataset.image_ids, dataset.file_names, strict=True))
-    if any(texts.values()):
-        result = score_captions({i: texts[i] for i in ids}, captions, metrics, file_names=names)
-    else:
-        rows = [{"image_id": i, "file_name": names[i], "caption": captions[i]} for i in ids]
-        settings = {"metrics": [], "tokenizer": "ptb", "num_images": len(ids), "num_references": 0}
-        result = {"overall": {}, "per_image": rows, "settings": settings}
-    checked = fluency({i: captions[i] for i in ids})
-    result["overall"] |= checked["overall"]
-    for entry, more in zip(result["per_image"], checked["per_image"], strict=True):
-        entry |= more
-    add_object_scores(result, captions, Path(data) / "annotations", dataset.split)
-    return result
-
-
-def add_object_scores(
-    result: dict[str, Any], captions: dict[int, str], folder: Path, split: str
-) -> None:
-    """Add the facts (where there are scenes) and CHAIR (where there are instances) to a result.
-
-    Each picture gets `facts` and `object_f1`; `CHAIRi` and `hallucinated`, the words of its caption
-    that name what is not there.
-    """
-    rows = result["per_image"]
-    said = {entry["image_id"]: captions[entry["image_id"]] for entry in rows}
-    scenes_path = folder / f"scenes_{split}.json"
-    instances_path = folder / f"instances_{split}.json"
-    if scenes_path.is_file():
-        scenes = load_scenes(scenes_path)
-        _check_known(said, scenes, scenes_path)
-        facts = score_facts(said, {i: scenes[i] for i in said})
-        result["overall"] |= facts["overall"]
-        for entry, own in zip(rows, facts["per_image"], strict=True):
-            entry |= {key: own[key] for key in ("facts", "object_f1")}
-    if instances_path.is_file():
-        objects, categories = read_objects(instances_path)
-        _check_known(said, objects, instances_path)
-        words = ObjectWords(categories, category_words() if scenes_path.is_file() else None)
-        hallucination = chair(said, {i: objects[i] for i in said}, words)
-        result["overall"] |= {k: hallucination["overall"][k] for k in ("CHAIRi", "CHAIRs")}
-        for entry, own in zip(rows, hallucination["per_image"], strict=True):
-            entry["CHAIRi"] = own["CHAIRi"]
-            entry["hallucinated"] = [label.partition(" (")[0] for label in own["hallucinated"]]
-
-
-def _check_known(ids: Iterable[int], known: Mapping[int, Any], path: Path) -> None:
-    missing = [image_id for image_id in ids if image_id not in known]
-    if missing:
-        raise ValueError(f"{path}: image {missing[0]!r} is not in it, but among the captions")

@@ -134,7 +134,7 @@ def _grid_looker(
     num_regions, feature_dim = trial.regions.shape
     return Looker(
         lambda batch: see(torch.stack([seen.image for seen in batch]), options.precision),
-        eval_transform(side, transform.resize_size, transform.fit),
+        eval_transform(side, transform.resize_size, transform.fit, transform.interpolation),
         make_signature(encoder_config, transform, weights_hash(encoder)),
         feature_dim,
         (num_regions, num_regions),

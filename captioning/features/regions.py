@@ -109,7 +109,9 @@ def box_looker(
     average = sum(counts) / len(counts)
     return Looker(
         look,
-        eval_transform(transform.image_size, transform.resize_size, transform.fit),
+        eval_transform(
+            transform.image_size, transform.resize_size, transform.fit, transform.interpolation
+        ),
         signature | {"regions": {"boxes": "instances", "whole_picture": whole_picture}},
         encoder.feature_dim,
         (average, average),

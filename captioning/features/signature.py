@@ -20,6 +20,9 @@ def make_signature(
         weights (str): `weights_hash` of the encoder.
     """
     resize_size = transform.resize_size or round(transform.image_size * 256 / 224)
+    # What older stores could not have is named only where it is used.
+    other = transform.fit != "native" and transform.interpolation != "bilinear"
+    how = {"interpolation": transform.interpolation} if other else {}
     return {
         "encoder": {
             "backbone": encoder.backbone,
@@ -31,6 +34,7 @@ def make_signature(
             "fit": transform.fit,
             "image_size": 0 if transform.fit == "native" else transform.image_size,
             "resize_size": resize_size if transform.fit == "crop" else 0,
+            **how,
         },
         "weights_hash": weights,
     }

@@ -53,7 +53,10 @@ class Mixture:
             ValueError: a reward gave something else than one finite number a caption; the message
                 names it.
         """
-        parts = self.parts(tokens, batch)
+        return self.total(self.parts(tokens, batch))
+
+    def total(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of what `parts` gave, (N,)."""
         return sum(self.rewards[name][0] * values for name, values in parts.items())
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captioning.bundle import Captioner, visual_input
-from data_loader import Batch, Item
+from data_loader import Batch, CaptionDataset, Item
 from model import VisualFeatures
 
 if TYPE_CHECKING:
@@ -50,20 +51,40 @@ def cache_views(run: Run, progress: bool) -> None:
     The order and the batches are always the same, so a resumed run sees identical numbers.
     """
     dataset, wanted = run.loader.dataset, run.experiment.loader.cache_views
+
+    def look(batch: Batch) -> Tensor:
+        batch = batch.to(run.captioner.device)
+        return encode(run.captioner, batch, run.experiment.training.precision).regions
+
     while len(dataset.views) < min(run.epoch + 1, wanted):
-        number = len(dataset.views)
         views, dataset.views = dataset.views, []  # read pictures, not features
-        starts = range(0, len(dataset), 32)
-        rows: list[Tensor | None] = []
-        for start in tqdm(starts, desc=f"view {number + 1}", leave=False, disable=not progress):
-            images = range(start, min(start + 32, len(dataset)))
-            read = [dataset[Item(image, (), number)] for image in images]
-            dataset.unreadable |= {item.image: why for item, why in read if isinstance(why, str)}
-            batch = dataset.collate(read).to(run.captioner.device)
-            seen = iter(())
-            if len(batch):
-                features = encode(run.captioner, batch, run.experiment.training.precision)
-                seen = iter(features.regions.half().cpu())  # (P, F) each
-            rows += [None if image in dataset.unreadable else next(seen) for image in images]
-        blank = torch.zeros_like(next((row for row in rows if row is not None), torch.zeros(1, 1)))
-        dataset.views = [*views, torch.stack([blank if row is None else row for row in rows])]
+        dataset.views = [*views, see_view(dataset, look, len(views), progress)]
+
+
+@torch.no_grad()
+def see_view(
+    dataset: CaptionDataset, look: Callable[[Batch], Tensor], number: int, progress: bool = False
+) -> Tensor:
+    """The features of one view of every picture of a data set.
+
+    Args:
+        dataset (CaptionDataset): which pictures; those that cannot be read are noted in
+            `dataset.unreadable`.
+        look (Callable): a batch of B pictures -> features (B, P, F).
+        number (int): which random view, 0, 1, ...
+        progress (bool): show a bar on stderr.
+
+    Returns:
+        Tensor: (pictures, P, F) in half precision; zeros for an unreadable picture.
+    """
+    starts = range(0, len(dataset), 32)
+    rows: list[Tensor | None] = []
+    for start in tqdm(starts, desc=f"view {number + 1}", leave=False, disable=not progress):
+        images = range(start, min(start + 32, len(dataset)))
+        read = [dataset[Item(image, (), number)] for image in images]
+        dataset.unreadable |= {item.image: why for item, why in read if isinstance(why, str)}
+        batch = dataset.collate(read)
+        seen = iter(look(batch).half().cpu() if len(batch) else ())  # (P, F) each
+        rows += [None if image in dataset.unreadable else next(seen) for image in images]
+    blank = torch.zeros_like(next((row for row in rows if row is not None), torch.zeros(1, 1)))
+    return torch.stack([blank if row is None else row for row in rows])

@@ -54,8 +54,8 @@ def prepare_output(experiment: Experiment, overwrite: bool) -> None:
 
 
 def keep_if_best(run: Run, row: dict[str, Any], folder: Path) -> None:
-    """Write the bundle when the validation CIDEr is the best so far."""
-    if row["CIDEr"] <= run.best:
+    """Write the bundle when the validation CIDEr is the best so far, or the last are wanted."""
+    if row["CIDEr"] <= run.best and run.experiment.training.keep == "best":
         return
     run.best, run.best_epoch = row["CIDEr"], run.epoch
     if run.processes.is_main:

@@ -17,6 +17,7 @@ from captioning.config import Experiment, GenerationConfig
 from captioning.datasets.shard_loader import ShardLoader
 from captioning.decoding.generation import check_config
 from captioning.features.checked import open_for_training
+from captioning.rewards.build import check_clip_settings
 from captioning.rewards.mixture import Reward
 from captioning.settings import validate, walk
 from captioning.training.checkpoint import restore_random_state
@@ -275,6 +276,8 @@ def check_names_and_phases(experiment: Experiment) -> None:
             f"init_from: none received, a bundle trained with cross-entropy expected for objective "
             f"{settings.objective!r}: a captioner that says nothing right yet is never rewarded"
         )
+    if settings.objective != "cross_entropy":
+        check_clip_settings(experiment.self_critical)
     if settings.schedule == "noam" and not settings.warmup_steps:
         raise ValueError(
             "training.warmup_steps: 0 received, at least 1 expected with training.schedule noam, "
@@ -285,6 +288,11 @@ def check_names_and_phases(experiment: Experiment) -> None:
             f"training.early_stopping: {settings.early_stopping} received, 0 or at least "
             f"{settings.patience + 2} expected with schedule plateau: the run would end before a "
             "reduced learning rate is tried"
+        )
+    if settings.keep == "last" and settings.early_stopping:
+        raise ValueError(
+            f"training.early_stopping: {settings.early_stopping} received, 0 expected with "
+            "training.keep last, which waits for no best epoch"
         )
     sizes, groups = experiment.decoder.transformer, experiment.decoder.transformer.group_size
     if sizes.hide_starts and settings.objective != "cross_entropy":

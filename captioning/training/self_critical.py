@@ -117,6 +117,9 @@ class SelfCritical:
         self.config, self.name = run.experiment.self_critical, run.experiment.training.objective
         check_self_critical(self.config, self.name, run.experiment.loader.batching)
         self.reward, self.frequency = self.choose_reward(run, reward)
+        names = self.reward.rewards if len(self.reward.rewards) > 1 else ()
+        self.parts = {f"reward {name}": name for name in names}  # logged beside their sum
+        self.counted = (*type(self).counted, *self.parts)
         self.search = GenerationConfig(
             method="sample",
             temperature=self.config.temperature,
@@ -159,12 +162,14 @@ class SelfCritical:
             tokens = self.draw(run, seen, batch)
             others = self.search_baseline(run, seen)
         with stages("reward"), torch.no_grad():
-            reward = self.judge(tokens, batch)
+            parts = self.reward.parts(tokens, batch)
+            reward = self.judge(tokens, parts)
             baseline = self.compare(reward, others, batch)
         advantage = objectives.advantages(reward, baseline)
         values = {"tokens": tokens, "mask": word_mask(tokens), "reward": reward}
         values["advantage"] = advantage
         sums = self.count(run, batch, values, baseline)
+        sums |= {title: parts[name].sum() for title, name in self.parts.items()}
         return Prepared(batch, sums, features if keep or not trained else None, values)
 
     def draw(self, run: Run, features: VisualFeatures, batch: Batch) -> Tensor:
@@ -189,9 +194,9 @@ class SelfCritical:
         )
         return generate(run.captioner.decoder, features, search).tokens
 
-    def judge(self, tokens: Tensor, batch: Batch) -> Tensor:
+    def judge(self, tokens: Tensor, parts: dict[str, Tensor]) -> Tensor:
         """(N,) the reward of each caption, with the diversity it adds."""
-        reward = self.reward(tokens, batch)
+        reward = self.reward.total(parts)
         if self.config.diversity_weight:
             added = marginal_diversity(tokens, self.config.num_samples, self.frequency)
             reward = reward + self.config.diversity_weight * added
@@ -300,7 +305,7 @@ class SelfCritical:
         rows, words = totals["rows"], totals["words"]
         means = {
             name: totals[name] / rows
-            for name in ("reward", "baseline", "ended", "bad_endings", "repetition")
+            for name in ("reward", "baseline", "ended", "bad_endings", "repetition", *self.parts)
         }
         mean = totals["advantage"] / rows
         spread = max(0.0, totals["advantage_squares"] / rows - mean**2) ** 0.5
