@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 LESSONS := 0 1 2 3 4
-ADVANCED := 5 6
+ADVANCED := 5 6 7
 export CAPTIONING_REFERENCE_DATA ?=
 
 .PHONY: help course advanced outputs demo lab lint test test-slow clean

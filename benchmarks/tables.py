@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import clip_tables  # beside this file
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -325,6 +327,9 @@ TABLES = {
     "self_critical_flickr8k": self_critical_flickr8k,
     "self_critical_step": self_critical_step,
     "space": space,
+    "clip": clip_tables.clip,
+    "clip_recall": clip_tables.clip_recall,
+    "retrieval": clip_tables.retrieval,
     "transformer": transformer,
     "x_linear": x_linear,
 }

@@ -102,11 +102,6 @@ class EncoderConfig:
             "features",
         ),
     )
-    clip_model: str = setting(
-        "",
-        "with backbone clip: a model of open_clip, e.g. RN50 or ViT-B-32, or a folder that "
-        "train-clip wrote",
-    )
     weights: str = setting(
         "imagenet",
         "imagenet (downloaded by torchvision), none, or a .safetensors/.pth file of a state dict, "
@@ -125,6 +120,11 @@ class EncoderConfig:
         "torch",
         "tensorflow for weights that were converted from there",
         choices=("torch", "tensorflow"),
+    )
+    clip_model: str = setting(
+        "",
+        "with backbone clip: a model of open_clip, e.g. RN50 or ViT-B-32, or a folder that "
+        "train-clip wrote",
     )
 
 

@@ -76,5 +76,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "val_pictures": 4,
         "rounds": 3,
     },
+    "7_CLIP_Reward": {
+        "data": "{data}",
+        "build": "{output}/build",
+        "max_pictures": 8,
+        "learn_pictures": 12,
+        "num_epochs": 1,
+        "num_samples": 3,
+        "batch_size": 6,
+    },
     "3_Inference": {"data": "{data}", "build": "{output}/build", "few_pictures": 12},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_cases import write_small
 from matrix_runs import FOLDER, MATRIX, names, times
 
 from captioning.bench import measure
@@ -105,6 +106,44 @@ def test_another_search_needs_no_training(matrix, trainings):
     code, _, err = matrix(searches=searches)
     assert code == 1 and "beam 2 is {'split': 'test', 'method': 'beam', 'beam_size': 3} now" in err
     assert matrix("--overwrite", searches=searches)[0] == 0 and trainings == []
+
+
+def test_captions_are_scored_by_a_clip_as_well(matrix, trainings, tiny_vocabulary, tmp_path):
+    write_small(tmp_path / "clip", tiny_vocabulary, context_length=20)
+    cells = {"plain": None}
+    judged = {"evaluate": {"metrics": ["cider", "clip_s"], "clip": "clip"}, "cells": cells}
+    assert matrix(cells=cells)[0] == 0 and names(trainings) == ["plain_0"]
+    before, first = times(), json.loads((FOLDER / "plain_0.json").read_text())["tests"]["beam 1"]
+    code, out, err = matrix(**judged)  # as measured before, but for the judge
+    assert (code, out, trainings, times()) == (1, "", [], before)
+    now = {"split": "test", "method": "greedy", "evaluate": judged["evaluate"]}
+    was = {"split": "test", "method": "greedy"}
+    changed = f"error: {FOLDER / 'plain_0.json'}: beam 1 is {now} now, measured with {was}; --over"
+    assert err.startswith(changed) and len(err.splitlines()) == 1
+
+    code, out, _ = matrix("--overwrite", **judged, scores=["CIDEr", "CLIP_S"])
+    assert code == 0 and trainings == [] and "| cell | CIDEr | CLIP-S |" in out
+    test = json.loads((FOLDER / "plain_0.json").read_text())["tests"]["beam 1"]
+    assert test["asked"] == now and set(test["overall"]) >= {"CIDEr", "CLIP_S"}
+    assert "Bleu_4" in first["overall"] and "Bleu_4" not in test["overall"]
+    assert test["overall"]["CIDEr"] == first["overall"]["CIDEr"]
+    each = [row["CLIP_S"] for row in test["per_image"]]
+    assert test["overall"]["CLIP_S"] == pytest.approx(sum(each) / 8) and 0 < max(each) <= 2.5
+    assert test["settings"]["clip"]["name"] == "clip"
+
+    before = times()
+    assert matrix(**judged, scores=["CLIP_S"])[0] == 0 and (trainings, times()) == ([], before)
+    code, _, err = matrix(cells=cells)
+    assert code == 1 and f"beam 1 is {was} now, measured with {now}" in err
+
+
+def test_a_clip_that_is_not_there_is_one_sentence(matrix, trainings):
+    judged = {"metrics": ["clip_s"], "clip": "nowhere"}
+    code, out, err = matrix(evaluate=judged, cells={"plain": None}, scores=["CLIP_S"])
+    assert code == 1 and "Nothing is measured yet." in out and not times()
+    assert (
+        "plain, seed 0: nowhere: no such CLIP; a folder that `train-clip` wrote, MODEL:TAG" in err
+    )
 
 
 def test_ctrl_c_leaves_what_is_measured_and_goes_on(matrix, trainings, monkeypatch):

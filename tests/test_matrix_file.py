@@ -9,7 +9,7 @@ import pytest
 from captioning.bench.matrix_file import read_matrix, settings_of
 from captioning.bench.recipes import experiment_of, read_yaml
 from captioning.bench.store import store_flags
-from captioning.bench.trials import list_trials
+from captioning.bench.trials import asked_of, list_trials
 from captioning.commands import features
 from captioning.commands.train import parser
 from captioning.config import Experiment
@@ -18,7 +18,11 @@ from captioning.settings import from_dict
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "recipes").glob("*.yaml"))
 MATRICES = sorted((ROOT / "benchmarks" / "matrices").glob("*.yaml"))
-RECIPES = [path for path in FILES if "eyes" not in path.stem]
+RECIPES = [  # of captioners: not those of `train-eyes` and `train-clip`
+    path
+    for path in FILES
+    if "eyes" not in path.stem and "objective" not in read_yaml(path, "recipe")
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,34 @@ def test_defaults(write):
     assert (matrix.data, matrix.seeds, matrix.split) == ("some/data", (0,), "test")
     assert [*matrix.searches] == ["beam 1", "beam 5"] and matrix.scores == ("CIDEr",)
     assert (matrix.limit_seconds, matrix.store, matrix.command) == (90, "", ())
+    assert matrix.evaluate == write("recipe: r.yaml\nevaluate:\ncells: {a: {}}").evaluate == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{metrics: [cider]}", {"metrics": ["cider"]}),
+        (
+            "{metrics: [cider, clip_s], clip: models/some clip}",
+            {"metrics": ["cider", "clip_s"], "clip": "models/some clip"},
+        ),
+        ("{metrics: [CLIP_S], clip: c}", {"metrics": ["CLIP_S"], "clip": "c"}),
+        (
+            "{clip: c, metrics: [retrieval, grammar], vectors: v.h5, grammar: g}",
+            {"metrics": ["retrieval", "grammar"], "clip": "c", "vectors": "v.h5", "grammar": "g"},
+        ),
+        (
+            "{metrics: [finecapeval], finecapeval: f.csv}",
+            {"metrics": ["finecapeval"], "finecapeval": "f.csv"},
+        ),
+    ],
+)
+def test_what_is_scored_with_beside_the_usual(write, text, expected):
+    matrix = write(f"recipe: r.yaml\nevaluate: {text}\ncells: {{a: {{}}}}")
+    assert matrix.evaluate == expected
+    asked = asked_of(list_trials(matrix, [0], "m")["a", 0])
+    assert [*asked] == ["beam 1", "beam 5"]
+    assert all(one["evaluate"] == expected and one["split"] == "test" for one in asked.values())
 
 
 def test_later_changes_overrule_earlier_ones(write):
@@ -138,6 +170,7 @@ def test_the_hash_is_of_what_decides_the_model(write):
     first = hashes()
     assert first["a"] != first["b"]
     assert first == hashes("title: T\nscores: [words]\nsearches: {x: {method: greedy}}")
+    assert first == hashes("evaluate: {metrics: [clip_s], clip: c}")
     assert first == hashes("settings: {device: cpu, loader.num_workers: 2}", models="elsewhere")
     assert first == hashes(one="{decoder.dropout: 0.3}")  # its default
     changed = hashes(one="{decoder.dropout: 0.4}")
@@ -224,6 +257,42 @@ def test_numbers_are_numbers(tmp_path):
         (
             "recipe: r.yaml\nfeatures: {store: x, command: [x, --output=y]}\ncells: {a: {}}",
             "features.command: --output received, but features.store decides it",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: [cider]\ncells: {a: {}}",
+            "evaluate: ['cider'] received, a map",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metric: [cider]}\ncells: {a: {}}",
+            "evaluate.metric: unknown entry, one of ['metrics', 'clip', ",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: cider}\ncells: {a: {}}",
+            "evaluate.metrics: 'cider' received, a list expected",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: [cider, cidre]}\ncells: {a: {}}",
+            "evaluate.metrics: 'cidre' received, some of ",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: [cidre, clip_s], clip: c}\ncells: {a: {}}",
+            "evaluate.metrics: 'cidre' received, some of ",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {clip: c}\ncells: {a: {}}",
+            "evaluate.metrics: none received, some of ",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: [cider, clip_s]}\ncells: {a: {}}",
+            "evaluate.metrics: clip_s needs a CLIP",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: [grammar], clip: c}\ncells: {a: {}}",
+            "evaluate.metrics: grammar needs a grammar judge",
+        ),
+        (
+            "recipe: r.yaml\nevaluate: {metrics: [clip_s], clip: 3}\ncells: {a: {}}",
+            "evaluate.clip: 3 received, text expected",
         ),
     ],
 )

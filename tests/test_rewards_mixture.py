@@ -249,7 +249,7 @@ def test_references_are_not_cut(tiny_data, tiny_vocabulary):
 
 def test_settings_that_ask_for_nothing_or_for_two_things_are_refused(dataset: CaptionDataset):
     nothing = SelfCriticalConfig(cider_weight=0, bleu_weight=0)
-    with pytest.raises(ValueError, match="cider_weight, bleu_weight: 0 and 0 received"):
+    with pytest.raises(ValueError, match="cider_weight, bleu_weight, .*: 0 received for all"):
         build_rewards(nothing, dataset, "c", "cpu")
     config = SelfCriticalConfig(count_end=False)
     _, frequency = build_rewards(config, dataset, "c", "cpu")

@@ -17,6 +17,7 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from captioning.clip.loading import save_half
 from captioning.clip.model import Clip, single_precision
 from captioning.encoders.cnn import read_state_dict
+from captioning.features.store import weights_hash
 from captioning.files import read_json, write_atomically
 
 CONFIG = "grammar.json"
@@ -70,6 +72,11 @@ class Grammar:
         states = self.clip.text_states([self.prompt + caption for caption in captions])
         with single_precision(self.clip.device):
             return self.head(states).softmax(-1)[:, GOOD]
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """16 hex digits that stand for the weights, those of the head too."""
+        return weights_hash(self.networks())
 
     def networks(self) -> nn.ModuleDict:
         """What is stored."""

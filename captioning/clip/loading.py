@@ -42,21 +42,38 @@ def load_clip(text: str, device: str = "cpu") -> Clip:
 def _load_open_clip(text: str, name: ClipName) -> Clip:
     import open_clip
 
+    if needs_tokenizer(open_clip.get_model_config(name.model), name.model):
+        raise ValueError(
+            f"clip: {text!r} received, but {name.model} has a tokenizer that would be downloaded; "
+            "a model with CLIP's own words expected, e.g. ViT-B-32"
+        )
     path = find_weights(name)
     known = {} if Path(name.weights).is_file() else pretrained_of(name)
     try:
         with quiet_open_clip():
             network = open_clip.create_model(
                 name.model,
-                pretrained=str(path),
-                force_quick_gelu=known.get("quick_gelu", False),
-                force_preprocess_cfg={key: known[key] for key in PREPROCESS if key in known},
+                pretrained=str(path.absolute()),  # never taken for a tag, which is downloaded
+                **tag_settings(known),
             )
             tokenizer = open_clip.get_tokenizer(name.model)
     except Exception as error:  # open_clip lets through whatever torch and the file raise
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: no weights of {name.model} ({reason})") from error
     return Clip(text, network, tokenizer, open_clip.get_model_preprocess_cfg(network))
+
+
+def needs_tokenizer(config: dict[str, Any], model: str) -> bool:
+    """Whether a model of open_clip reads other words than CLIP's, which come with open_clip."""
+    return bool(config["text_cfg"].get("hf_tokenizer_name")) or "siglip" in model.lower()
+
+
+def tag_settings(known: dict[str, Any]) -> dict[str, Any]:
+    """How `open_clip.create_model` builds a model for a tag's weights, see `pretrained_of`."""
+    return {
+        "force_quick_gelu": known.get("quick_gelu", False),
+        "force_preprocess_cfg": {key: known[key] for key in PREPROCESS if key in known},
+    }
 
 
 # --------------------------------------------------------------------------------- small ones
@@ -97,7 +114,7 @@ def _load_small(folder: str) -> Clip:
     try:
         network = build_small(config["model_cfg"], vocabulary)
         network.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
         raise ValueError(
             f"{Path(folder) / CONFIG}: not the settings of a CLIP ({error})"
         ) from error

@@ -122,7 +122,8 @@ def read_text(network: nn.Module, tokens: Tensor) -> Tensor:
 
     mask = network.attn_mask
     if mask is not None:
-        tokens = tokens[:, : int((tokens != 0).sum(1).max())]  # 0 is padding in every tokenizer
+        columns = (tokens != 0).any(0).nonzero()  # 0 is padding, and in CLIP's own words a "!"
+        tokens = tokens[:, : int(columns.max()) + 1]
         mask = mask[: tokens.shape[1], : tokens.shape[1]]
     states = network.token_embedding(tokens) + network.positional_embedding[: tokens.shape[1]]
     states = network.ln_final(network.transformer(states, attn_mask=mask))  # (N, T, W)

@@ -43,7 +43,7 @@ def parse_name(text: str) -> ClipName:
         ValueError: no weights are named, or open_clip has no such model.
         FileNotFoundError: it is no folder, and not of that form.
     """
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return ClipName(text, "")
     import open_clip
 
@@ -119,9 +119,15 @@ def _cached(pretrained: dict) -> Path | None:
             found = try_to_load_from_cache(repository, one)
             if isinstance(found, str):
                 return Path(found)
+    return _kept(pretrained)
+
+
+def _kept(pretrained: dict) -> Path | None:
+    """The same for a checkpoint that came from an address, not from a repository."""
     address = pretrained.get("url", "")
     kept = Path("~/.cache/clip").expanduser() / address.rpartition("/")[2]
-    return kept if address and kept.is_file() else None
+    scripted = "openaipublic" in address  # a program with its weights, which is not run here
+    return kept if address and not scripted and kept.is_file() else None
 
 
 def download_weights(name: ClipName) -> Path:
@@ -136,14 +142,20 @@ def download_weights(name: ClipName) -> Path:
     pretrained = pretrained_of(name)
     if found := _cached(pretrained):
         return found
+    path = None
     try:
-        return Path(open_clip.download_pretrained(pretrained))
+        path = Path(open_clip.download_pretrained(pretrained))
+        return path
     except Exception as error:  # of urllib, of huggingface_hub, of a broken checksum
         reason = " ".join(str(error).split())[:300]
         raise OSError(
             f"{name.model}:{name.weights}: could not be downloaded ({reason}); a file from "
             f"elsewhere is used as {name.model}:FILE"
         ) from error
+    finally:
+        broken = None if path else _kept(pretrained)
+        if broken:  # a piece would be taken for the whole the next time
+            broken.unlink()
 
 
 @contextlib.contextmanager

@@ -59,14 +59,8 @@ class GridTower(nn.Module):
 
     def pool(self, regions: Tensor) -> Tensor:
         """The same from the CNN's cells (B, P, F)."""
-        return self.output(self._attend(regions)[:, 0])
-
-    def cells(self, regions: Tensor) -> Tensor:
-        """(B, P, width): what the attention layers make of each cell, for captioners to look at."""
-        return self._attend(regions)[:, 1:]
-
-    def _attend(self, regions: Tensor) -> Tensor:
         regions = F.dropout(regions, self.dropout, self.training)
         cells = self.before(self.project(regions) + self.place)  # (B, P, W)
         whole = self.whole.expand(len(cells), 1, -1)
-        return self.after(self.layers(torch.cat([whole, cells], 1)))  # (B, 1 + P, W)
+        states = self.layers(torch.cat([whole, cells], 1))  # (B, 1 + P, W)
+        return self.output(self.after(states[:, 0]))

@@ -82,7 +82,12 @@ def run(arguments: Namespace) -> int:
     from captioning.ensemble import load_captioner, parse_models
     from captioning.evaluation.evaluate import load_split
     from captioning.evaluation.metrics import choose_metrics
-    from captioning.evaluation.picture_metrics import check_judges, separate
+    from captioning.evaluation.picture_metrics import (
+        FLAGS,
+        PictureMetrics,
+        check_judges,
+        separate,
+    )
 
     models = ([arguments.model], arguments.model_weights)
     check_at_least(arguments, batch_size=1, num_workers=0, max_pictures=0)
@@ -90,7 +95,7 @@ def run(arguments: Namespace) -> int:
         parse_models(*models)
         compared, judged = separate(metrics_of(arguments))
         if compared or not judged:
-            choose_metrics(compared)
+            choose_metrics(compared, others=FLAGS)
         check_judges(judged, judges_of(arguments))
     captioner = load_captioner(*models, arguments.device)
     with wrong_usage():
@@ -104,7 +109,9 @@ def run(arguments: Namespace) -> int:
     earlier = earlier_results(arguments, splits)
     if len(splits) > 1:  # what is wrong with the last one is said before the first is captioned
         for split in splits:
-            load_split(captioner, arguments.data, split, arguments.features)
+            dataset = load_split(captioner, arguments.data, split, arguments.features)
+            judges = (judges_of(arguments), dataset, arguments.data, str(captioner.device))
+            PictureMetrics(judged, *judges)
     results = {}
     for number, split in enumerate(splits):
         results[split] = evaluate_split(captioner, split, earlier.get(split), arguments)

@@ -257,7 +257,7 @@ def looking_of(arguments: Namespace) -> ExtractOptions:
         FileExistsError: the output is there already.
     """
     shard = _shard(arguments.shard)
-    max_side = MAX_SIDE if arguments.max_side is None else arguments.max_side
+    max_side = MAX_SIDE if arguments.get("max_side") is None else arguments.max_side
     check_at_least(arguments, batch_size=1, num_workers=0)
     if max_side < 0:
         raise UsageError(f"max_side: {max_side} received, 0 or more expected")

@@ -3,8 +3,8 @@
 Of a ResNet (RN50) the last stage is taken, without the attention pool behind it: 14 x 14 cells of
 2,048 numbers for 448 x 448 pixels. Of a transformer (ViT) the patches after its last layer; its
 places are interpolated when the picture has another size than it was trained with, and a picture's
-edge that fills no patch is cut off. Of a small CLIP of `train-clip` the cells behind its attention
-layers.
+edge that fills no patch is cut off. Of a small CLIP of `train-clip` the grid of its CNN, which is
+what a ResNet's last stage is: its attention layers have thrown away what no sentence asked for.
 
 Source: S. Shen et al., "How Much Can CLIP Benefit Vision-and-Language Tasks?", ICLR 2022, section
 4.2 (grid features); J. Cho et al., "Fine-grained Image Captioning with CLIP Reward", Findings of
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.clip.loading import build_small, load_clip, read_config
+from captioning.clip.loading import build_small, load_clip, read_config, tag_settings
 from captioning.clip.names import quiet_open_clip
 from captioning.clip.tower import GridTower
 from data_loader import IMAGENET_MEAN, IMAGENET_STD
@@ -54,8 +54,8 @@ class EncoderCLIP(nn.Module):
         trainable: str = "none",
     ) -> None:
         super().__init__()
-        self.body = visual
         self.kind = kind_of(visual)
+        self.body = visual.encoder if self.kind == "small" else visual
         if self.kind == "resnet":
             self.body.attnpool = None  # nobody looks through it
         self.grid = grid
@@ -67,7 +67,7 @@ class EncoderCLIP(nn.Module):
         sizes = {
             "resnet": lambda: visual.layer4[-1].conv3.out_channels,
             "vit": lambda: visual.conv1.out_channels,
-            "small": lambda: visual.project.out_features,
+            "small": lambda: visual.encoder.feature_dim,
         }
         self.feature_dim: int = sizes[self.kind]()
 
@@ -115,9 +115,7 @@ class EncoderCLIP(nn.Module):
         return states[:, 1:].transpose(1, 2).unflatten(2, size)
 
     def _small(self, images: Tensor) -> Tensor:
-        cells = self.body.cells(self.body.encoder(images).regions)  # (B, P, W)
-        side = round(cells.shape[1] ** 0.5)
-        return cells.transpose(1, 2).unflatten(2, (side, side))
+        return self.body.body(images)  # the CNN's own grid, square or not
 
 
 def kind_of(visual: nn.Module) -> str:
@@ -164,21 +162,24 @@ def build_clip_encoder(
         FileNotFoundError, ValueError: no such model, or no such weights.
     """
     random = not load_weights or weights in ("none", "")
-    if Path(model).is_dir() and not load_weights:
+    is_folder = bool(model) and Path(model).is_dir()
+    if not is_folder:
+        _check_model(model)
+    if is_folder and not load_weights:
         config = read_config(model)
         vocabulary = Vocabulary.load(Path(model) / "vocabulary.json")
         visual = build_small(config["model_cfg"], vocabulary).visual
         preprocess = config["preprocess_cfg"]
-    elif Path(model).is_dir() or not random:
-        clip = load_clip(model if Path(model).is_dir() else f"{model}:{weights}")
+    elif is_folder or not random:
+        clip = load_clip(model if is_folder else f"{model}:{weights}")
         visual, preprocess = clip.network.visual, clip.preprocess
     else:
-        visual, preprocess = _untrained(model)
+        visual, preprocess = _untrained(model, weights)
     return EncoderCLIP(visual, preprocess["mean"], preprocess["std"], grid, trainable)
 
 
-def _untrained(model: str) -> tuple[nn.Module, dict]:
-    """A model of open_clip with random weights.
+def _check_model(model: str) -> None:
+    """Refuse what open_clip does not know.
 
     Raises:
         ValueError: there is no such model.
@@ -191,6 +192,13 @@ def _untrained(model: str) -> tuple[nn.Module, dict]:
             f"encoder.clip_model: {model!r} received, a folder of `train-clip` or a model of "
             "open_clip expected, e.g. RN50 or ViT-B-32"
         )
+
+
+def _untrained(model: str, weights: str) -> tuple[nn.Module, dict]:
+    """A model of open_clip with random weights, built and shown pictures as `weights` asks for."""
+    import open_clip
+
+    known = open_clip.get_pretrained_cfg(model, weights)
     with quiet_open_clip():
-        network = open_clip.create_model(model)
+        network = open_clip.create_model(model, **tag_settings(known))
     return network.visual, open_clip.get_model_preprocess_cfg(network)

@@ -3,8 +3,9 @@
     CLIP-S    = 2.5 max(cos(picture, caption), 0)
     RefCLIP-S = harmonic mean of CLIP-S and max(max over references of cos(caption, reference), 0)
 
-Texts stand behind the prompt "A photo depicts ". Both are computed in single precision on every
-device: half precision changes them by more than captioners differ.
+Texts stand behind the prompt "A photo depicts ", captions without the full stop that is written
+behind them here (`prompted`), so that metric and reward read the same. Both are computed in single
+precision on every device: half precision changes them by more than captioners differ.
 
 Source: J. Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning",
 EMNLP 2021, section 3.
@@ -23,6 +24,11 @@ from torch import Tensor
 from captioning.clip.model import PROMPT, Clip
 
 SCALE = 2.5
+
+
+def prompted(caption: str, prompt: str = PROMPT) -> str:
+    """What CLIP reads of a caption."""
+    return prompt + caption.strip().rstrip(".")
 
 
 def clip_s(image_vectors: Tensor, text_vectors: Tensor, scale: float = SCALE) -> Tensor:

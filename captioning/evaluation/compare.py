@@ -25,7 +25,15 @@ from captioning.files import read_json
 NUM_DRAWS = 2000
 OWN_OPINION = ("logprob", "caption_perplexity")  # what a model thinks of its captions: no scores
 SAME = ("split", "num_images", "references_hash", "num_references", "tokenizer")
-SAME += ("bleu", "rouge_l", "cider", "cider_train_df")  # the signatures of the metrics
+SAME += (
+    "bleu",
+    "rouge_l",
+    "cider",
+    "cider_train_df",
+    "clip",
+    "grammar",
+    "finecapeval",
+)  # the signatures of the metrics
 NAMES = {"references_hash": "data", "num_images": "pictures"}
 _TERMS = 1000  # of a continued fraction; some hundred are enough for a million pictures
 _TINY = 1e-300

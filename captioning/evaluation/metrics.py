@@ -32,7 +32,9 @@ Scores = dict[str, tuple[float, dict[ImageId, float]]]
 
 
 def choose_metrics(
-    names: Sequence[str] | None, document_frequency: DocumentFrequency | None = None
+    names: Sequence[str] | None,
+    document_frequency: DocumentFrequency | None = None,
+    others: Sequence[str] = (),
 ) -> list[str]:
     """The keys of `METRICS` that are meant, in their usual order.
 
@@ -41,6 +43,7 @@ def choose_metrics(
             Java.
         document_frequency (DocumentFrequency | None): when given, `CIDEr_train_df` joins whatever
             was named.
+        others (Sequence[str]): flags that are allowed as well where this is called, for messages.
 
     Raises:
         ValueError: an unknown name, no name at all, `CIDEr_train_df` without frequencies, or a Java
@@ -50,7 +53,8 @@ def choose_metrics(
     chosen = set()
     for name in DEFAULT_METRICS if names is None else names:
         if name.strip().lower() not in flags:
-            raise ValueError(f"metrics: {name!r} received, some of {', '.join(flags)} expected")
+            allowed = ", ".join([*flags, *others])
+            raise ValueError(f"metrics: {name!r} received, some of {allowed} expected")
         chosen.add(flags[name.strip().lower()])
     if not chosen:
         raise ValueError(f"metrics: none received, some of {', '.join(flags)} expected")

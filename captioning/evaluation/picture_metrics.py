@@ -19,7 +19,13 @@ from typing import Any
 from captioning.clip.grammar import Grammar, load_grammar
 from captioning.clip.loading import load_clip
 from captioning.clip.model import PROMPT, Clip
-from captioning.evaluation.clip_score import SCALE, clip_s, ref_clip_s, reference_similarity
+from captioning.evaluation.clip_score import (
+    SCALE,
+    clip_s,
+    prompted,
+    ref_clip_s,
+    reference_similarity,
+)
 from captioning.evaluation.finecapeval import (
     Entry,
     image_key,
@@ -28,12 +34,13 @@ from captioning.evaluation.finecapeval import (
 )
 from captioning.evaluation.retrieval import rank_pairs, recall_table
 from captioning.features.pictures import Picture
-from captioning.features.vectors import vectors_of
+from captioning.features.vectors import read_vectors, vectors_of
 from data_loader import CaptionDataset
 from vocabulary import join_words, tokenize
 
 FLAGS = ("clip_s", "refclip_s", "retrieval", "grammar", "finecapeval")
-WITH_CLIP = ("clip_s", "refclip_s", "retrieval", "grammar")
+LOOKING = ("clip_s", "refclip_s", "retrieval")
+WITH_CLIP = (*LOOKING, "grammar")
 RECALLS = ("R1", "R5", "R10")
 
 
@@ -122,11 +129,15 @@ class PictureMetrics:
             usual = Path(data) / "annotations" / f"finecapeval_{dataset.split}.csv"
             self.table = Path(judges.finecapeval) if judges.finecapeval else usual
             self.entries = read_finecapeval(self.table)
+            self._check_entries()
+        self.looks = any(flag in LOOKING for flag in flags)
+        if self.looks and judges.vectors:
+            read_vectors(judges.vectors, self.clip, self._pictures(dataset.image_ids[:1]))
 
     def add(self, result: dict[str, Any]) -> None:
         """Score the captions of a result and add what comes out to it."""
         rows = result["per_image"]
-        if any(flag in ("clip_s", "refclip_s", "retrieval") for flag in self.flags):
+        if self.looks:
             self._add_clip(result["overall"], rows)
         if self.grammar is not None:
             chances = self.grammar.probability([_plain(row["caption"]) for row in rows])
@@ -139,21 +150,35 @@ class PictureMetrics:
         """What the numbers rest on."""
         made: dict[str, Any] = {}
         if self.clip is not None:
+            made["clip_name"] = self.clip.name
             weights, prompt = self.clip.weights_hash, PROMPT.strip()
-            made["clip"] = {"name": self.clip.name, "weights": weights, "prompt": prompt}
-            made["clip"]["scale"] = SCALE
+            made["clip"] = {"weights": weights, "prompt": prompt, "scale": SCALE}
         if self.grammar is not None:
-            made["grammar"] = {"prompt": self.grammar.prompt.strip(), "base": self.judges.grammar}
+            weights, prompt = self.grammar.weights_hash, self.grammar.prompt.strip()
+            made["grammar_name"] = self.judges.grammar
+            made["grammar"] = {"weights": weights, "prompt": prompt}
         if self.entries:
             made["finecapeval"] = self.table.name
         return made
 
+    def _pictures(self, ids: Sequence[int]) -> list[Picture]:
+        folder = self.dataset.folder
+        return [Picture(i, folder / self.names[i], self.names[i]) for i in ids]
+
+    def _check_entries(self) -> None:
+        """Refuse a table of other pictures."""
+        keys = {image_key(name) for name in self.names.values()}
+        odd = [entry.image for entry in self.entries if image_key(entry.image) not in keys]
+        if odd:
+            raise ValueError(
+                f"{self.table}: image {odd[0]!r} is not among the pictures of split "
+                f"{self.dataset.split!r}"
+            )
+
     def _add_clip(self, overall: dict[str, float], rows: list[dict[str, Any]]) -> None:
         clip, ids = self.clip, [row["image_id"] for row in rows]
-        folder = self.dataset.folder
-        pictures = [Picture(i, folder / self.names[i], self.names[i]) for i in ids]
-        images = vectors_of(clip, pictures, self.judges.vectors).to(clip.device)
-        texts = clip.text_vectors([PROMPT + row["caption"] for row in rows])
+        images = vectors_of(clip, self._pictures(ids), self.judges.vectors).to(clip.device)
+        texts = clip.text_vectors([prompted(row["caption"]) for row in rows])
         fits = clip_s(images, texts)
         if "clip_s" in self.flags:
             _add(overall, rows, "CLIP_S", fits.tolist())

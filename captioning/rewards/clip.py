@@ -162,8 +162,9 @@ class GrammarReward:
 
     def signature(self) -> dict:
         """As `ClipReward.signature`."""
-        prompt, clip = self.grammar.prompt.strip(), self.grammar.clip
-        return {"metric": "grammar", "weights": clip.weights_hash, "prompt": prompt}
+        judge = self.grammar
+        prompt = judge.prompt.strip()
+        return {"metric": "grammar", "weights": judge.weights_hash, "prompt": prompt}
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, batch: Batch) -> Tensor:

@@ -58,10 +58,10 @@ def _vectors(clip, store: str, dataset: CaptionDataset) -> PictureVectors:
     """The vectors of all pictures that have captions."""
     rows = zip(dataset.image_ids, dataset.file_names, dataset.texts, strict=True)
     pictures = [Picture(i, dataset.folder / name, name) for i, name, some in rows if some]
-    if not store and not pictures[0].path.is_file():
+    if not store and not any(one.path.is_file() for one in pictures):
         raise ValueError(
-            f"{pictures[0].path}: not there (tar shards?); self_critical.clip.vectors may name a "
-            "store that `features clip` made of the pictures"
+            f"{dataset.folder}: none of the pictures is there (tar shards?); "
+            "self_critical.clip.vectors may name a store that `features clip` made of them"
         )
     vectors = vectors_of(clip, pictures, store, skip=True)
     return PictureVectors([one.image_id for one in pictures], vectors.to(clip.device))

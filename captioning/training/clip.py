@@ -234,7 +234,8 @@ def build_optimizer(
     ]
     rate = config.learning_rate
     optimizer = torch.optim.AdamW(groups, rate, (0.9, 0.98), weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps + 1, pct_start=0.1)
+    total = steps + 1 + (steps == 9)  # of 10 in all, the rise has none, and torch divides by it
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total, pct_start=0.1)
     return optimizer, schedule
 
 

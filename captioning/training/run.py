@@ -211,7 +211,7 @@ def prepare_run(experiment: Experiment, reward: Reward | None = None) -> Run:
         FileNotFoundError, ValueError: data, weights or a setting; the message names it.
     """
     validate(experiment)
-    check_names_and_phases(experiment)
+    check_names_and_phases(experiment, reward)
     check_distillation(experiment)
     experiment, store = open_for_training(experiment)
     keep_freed_memory()
@@ -258,9 +258,9 @@ def make_objective(run: Run, reward: Reward | None = None) -> Objective:
     return CrossEntropy(run.teacher)
 
 
-def check_names_and_phases(experiment: Experiment) -> None:
+def check_names_and_phases(experiment: Experiment, reward: Reward | None = None) -> None:
     """Refuse a thaw that never comes, rewards without a start, noam without a warm-up, a log in
-    the model's place.
+    the model's place. With a `reward` of one's own, that of the settings is not asked.
 
     Raises:
         ValueError: the setting, what it is, what is allowed.
@@ -276,7 +276,7 @@ def check_names_and_phases(experiment: Experiment) -> None:
             f"init_from: none received, a bundle trained with cross-entropy expected for objective "
             f"{settings.objective!r}: a captioner that says nothing right yet is never rewarded"
         )
-    if settings.objective != "cross_entropy":
+    if settings.objective != "cross_entropy" and reward is None:
         check_clip_settings(experiment.self_critical)
     if settings.schedule == "noam" and not settings.warmup_steps:
         raise ValueError(
