@@ -13,7 +13,9 @@ from tiny_clips import SIZES
 
 from captioning.clip.loading import load_clip
 from captioning.clip.settings import ClipConfig
-from captioning.training.clip import Pairs, batches, build_optimizer, contrastive_loss, info_nce
+from captioning.training.clip import Pairs, batches, contrastive_loss, info_nce
+from captioning.training.clip_steps import Optimizer
+from captioning.training.update import TrainingError
 
 # ------------------------------------------------------------------------------------- the loss
 
@@ -69,18 +71,26 @@ def test_one_batch_is_learned_by_heart(tmp_path, tiny_vocabulary):
 def test_the_learning_rate_rises_and_falls_for_any_number_of_steps(steps):
     """torch's schedule divides by zero for ten steps in all."""
     matrix, bias = (torch.nn.Parameter(torch.ones(*size)) for size in ((2, 2), (2,)))
-    optimizer, schedule = build_optimizer([matrix, bias], ClipConfig(learning_rate=0.1), steps)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+    optimizer = Optimizer([matrix, bias], ClipConfig(learning_rate=0.1), steps)
+    assert [group["weight_decay"] for group in optimizer.adam.param_groups] == [0.3, 0.0]
     rates = []
     for _ in range(steps):
-        rates.append(schedule.get_last_lr()[0])
-        (matrix.sum() + bias.sum()).backward()
-        optimizer.step()
-        schedule.step()
+        rates.append(optimizer.schedule.get_last_lr()[0])
+        optimizer.step(matrix.sum() + bias.sum(), 0)
     assert all(0 < rate <= 0.1 for rate in rates)
     if steps == 30:
         assert rates[0] < 0.01 and rates[-1] < 0.01 and max(rates) > 0.09
         assert rates.index(max(rates)) in (2, 3)
+
+
+def test_a_loss_that_is_no_number_changes_no_weight():
+    matrix = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = Optimizer([matrix], ClipConfig(learning_rate=0.1), 5)
+    assert optimizer.step(matrix.sum(), 0) == 4
+    before = matrix.clone()
+    with pytest.raises(TrainingError, match="epoch 3: the loss is nan"):
+        optimizer.step(matrix.sum() * math.nan, 2)
+    assert matrix.equal(before) and not before.equal(torch.ones(2, 2))
 
 
 # ---------------------------------------------------------------------------------- the batches

@@ -71,7 +71,7 @@ def _draw_pair(
         inner = (place[0] + 0.02, place[1] + 0.02)
         box = Rectangle(inner, side - 0.04, side - 0.04, fill=False, edgecolor=edge, linewidth=2.2)
         axes.add_patch(box)
-    colour = "white" if share > 0.6 else PALETTE["ink"]
+    colour = "white" if share > 0.7 else PALETTE["ink"]
     middle = place[0] + side / 2, place[1] + side / 2
     text = f"{values[pair]:.2f}".replace("-", "−")
     axes.text(*middle, text, ha="center", va="center", fontsize=9, color=colour)

@@ -12,10 +12,8 @@ Departures: the CNN does not learn; whole words in place of word pieces.
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -37,9 +35,9 @@ from captioning.encoders.cnn import build_encoder
 from captioning.evaluation.retrieval import rank_pairs, recall_table
 from captioning.features.store import FeatureStore, check_signature, check_store, weights_hash
 from captioning.files import check_free
+from captioning.training.clip_steps import Optimizer, Row, keep_best
 from captioning.training.looking import see_view
 from captioning.training.memory import keep_freed_memory
-from captioning.training.update import TrainingError
 from data_loader import Batch, CaptionDataset, mix_seeds, read_annotations
 from vocabulary import Vocabulary, tokenize
 
@@ -96,18 +94,14 @@ def train_clip(
     settings = small_config(config, eyes, train.views[0].shape[1])
     network = build_small(settings["model_cfg"], vocabulary, encoder).to(device)
     tokenizer = WordTokenizer(vocabulary, config.context_length)
-    best: dict[str, Any] = {}
-    for row in epochs(config, network, tokenizer, train, val, progress):
-        row["minutes"] = round((time.perf_counter() - began) / 60, 3)
-        if not best or score_of(row) > score_of(best):
-            best = row | {"parameters": sum(p.numel() for p in network.parameters())}
-            record = {"settings": asdict(config), "validation": best}
-            save_small(config.output, network, vocabulary, settings | {"record": record})
-        if progress:
-            tqdm.write(json.dumps(row), file=sys.stderr)
-        if on_epoch is not None:
-            on_epoch(row)
-    return best | {"minutes": row["minutes"]}
+    rows = epochs(config, network, tokenizer, train, val, progress)
+
+    def save(row: Row) -> None:
+        row["parameters"] = sum(p.numel() for p in network.parameters())
+        record = {"settings": asdict(config), "validation": row}
+        save_small(config.output, network, vocabulary, settings | {"record": record})
+
+    return keep_best(rows, score_of, save, began, progress, on_epoch)
 
 
 def check_sizes(config: ClipConfig) -> None:
@@ -202,41 +196,16 @@ def epochs(
     """Train epoch after epoch; after each its row: `epoch`, `loss`, recall on `val`."""
     steps = config.num_epochs * math.ceil(len(train.texts) / config.batch_size)
     learned = [p for name, p in network.named_parameters() if not name.startswith("visual.encoder")]
-    optimizer, schedule = build_optimizer(learned, config, steps)
+    optimizer = Optimizer(learned, config, steps)
     for epoch in range(config.num_epochs):
         network.train()
         losses = []
         parts = batches(train, epoch, config)
         for grids, texts in tqdm(parts, f"epoch {epoch + 1}", leave=False, disable=not progress):
             loss = contrastive_loss(network, tokenizer, grids, texts, config.precision)
-            if not math.isfinite(loss.item()):
-                raise TrainingError(
-                    f"epoch {epoch + 1}: the loss is {loss.item()}; a lower learning_rate helps; "
-                    "what was saved before is intact"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(learned, 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
+            losses.append(optimizer.step(loss, epoch))
         mean = sum(losses) / len(losses)
         yield {"epoch": epoch + 1, "loss": mean, **validate(network.eval(), tokenizer, val)}
-
-
-def build_optimizer(
-    parameters: Sequence[nn.Parameter], config: ClipConfig, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW that pulls matrices only towards zero, and a rise and fall of the learning rate."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    rate = config.learning_rate
-    optimizer = torch.optim.AdamW(groups, rate, (0.9, 0.98), weight_decay=config.weight_decay)
-    total = steps + 1 + (steps == 9)  # of 10 in all, the rise has none, and torch divides by it
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total, pct_start=0.1)
-    return optimizer, schedule
 
 
 def batches(

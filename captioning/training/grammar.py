@@ -13,10 +13,8 @@ exchanged); a rise and fall of the learning rate.
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from captioning.bundle import pick_device
@@ -38,9 +36,9 @@ from captioning.evaluation.retrieval import retrieval
 from captioning.features.pictures import list_data
 from captioning.features.vectors import vectors_of
 from captioning.files import check_free
-from captioning.training.clip import build_optimizer, info_nce
+from captioning.training.clip import info_nce
+from captioning.training.clip_steps import Optimizer, Row, keep_best
 from captioning.training.memory import keep_freed_memory
-from captioning.training.update import TrainingError
 from data_loader import mix_seeds, read_annotations
 from vocabulary import join_words, tokenize
 
@@ -93,18 +91,13 @@ def train_grammar(
     val = described(config, clip, config.val_split, progress)
     known = sorted({word for some in train.captions for words in some for word in words})
     grammar = new_grammar(clip, config.prompt)
-    best: dict[str, Any] = {}
-    for row in epochs(config, grammar, train, val, known, progress):
-        row["minutes"] = round((time.perf_counter() - began) / 60, 3)
-        if not best or row["f1"] > best["f1"]:
-            best = row
-            grammar.record = {"settings": asdict(config), "validation": best}
-            grammar.save(config.output)
-        if progress:
-            tqdm.write(json.dumps(row), file=sys.stderr)
-        if on_epoch is not None:
-            on_epoch(row)
-    return best | {"minutes": row["minutes"]}
+    rows = epochs(config, grammar, train, val, known, progress)
+
+    def save(row: Row) -> None:
+        grammar.record = {"settings": asdict(config), "validation": row}
+        grammar.save(config.output)
+
+    return keep_best(rows, lambda row: row["f1"], save, began, progress, on_epoch)
 
 
 def described(config: ClipConfig, clip: Clip, split: str, progress: bool) -> Described:
@@ -135,24 +128,14 @@ def epochs(
     text, head = grammar.clip.network, grammar.head
     learned = [*text.requires_grad_(True).parameters(), *head.parameters()]
     steps = config.num_epochs * math.ceil(len(train.captions) / config.batch_size)
-    optimizer, schedule = build_optimizer(learned, config, steps)
+    optimizer = Optimizer(learned, config, steps)
     for epoch in range(config.num_epochs):
         text.train()
         losses = []
         parts = batches(train, known, epoch, config)
         for rows, good, bad in tqdm(parts, f"epoch {epoch + 1}", leave=False, disable=not progress):
             loss = grammar_loss(grammar, train.vectors[rows], good, bad, config.precision)
-            if not math.isfinite(loss.item()):
-                raise TrainingError(
-                    f"epoch {epoch + 1}: the loss is {loss.item()}; a lower learning_rate helps; "
-                    "what was saved before is intact"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(learned, 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
+            losses.append(optimizer.step(loss, epoch))
         text.eval()
         scores = score_grammar(grammar, val, known)
         yield {"epoch": epoch + 1, "loss": sum(losses) / len(losses), **scores}
