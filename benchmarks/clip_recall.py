@@ -23,6 +23,7 @@ import torch
 
 from captioning.bench.recipes import read_yaml
 from captioning.bench.summary import spread
+from captioning.clip.loading import load_clip
 from captioning.clip.settings import ClipConfig
 from captioning.datasets.ready import ready_data
 from captioning.evaluation.retrieve_command import WAYS, first_references, retrieve
@@ -41,7 +42,7 @@ def measure(config: ClipConfig, seeds: list[int], test_split: str) -> dict[str, 
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             best = train_clip(replace(config, output=folder, seed=seed), True, progress=False)
-            found = retrieve(folder, config.data, test_split, captions, device=config.device)
+            found = retrieve(load_clip(folder), config.data, test_split, captions)
         tables.append(found["overall"])
         minutes.append(best["minutes"])
         parameters = best["parameters"]

@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 from captioning.clip.loading import load_clip
 from captioning.clip.model import PROMPT, Clip
-from captioning.evaluation.clip_score import clip_s, ref_clip_s, reference_similarity
+from captioning.evaluation.clip_score import (
+    clip_s,
+    prompted,
+    ref_clip_s,
+    reference_similarity,
+)
 from captioning.features.vectors import look_at
 from data_loader import CaptionDataset, open_image
 
@@ -163,3 +168,19 @@ def test_half_precision_around_it_changes_nothing(clip, dataset: CaptionDataset)
     with torch.autocast("cpu", torch.bfloat16):
         inside = look_at(clip, files), clip.text_vectors(CAPTIONS)
     assert all(torch.equal(*pair) for pair in zip(alone, inside, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_the_scores_of_the_cpu(tiny_vocabulary, dataset: CaptionDataset, tmp_path):
+    folder, files = write_clip(tmp_path / "clip", tiny_vocabulary), files_of(dataset)
+    scores = []
+    for device in ("cpu", "cuda"):
+        judge = load_clip(folder, device)
+        images = look_at(judge, files[: len(CAPTIONS)]).to(device)
+        scores.append(clip_s(images, judge.text_vectors(CAPTIONS)).cpu())
+    torch.testing.assert_close(*scores, atol=1e-4, rtol=0)
+
+
+def test_the_full_stop_behind_our_captions_is_not_read():
+    assert prompted("A red ball.") == "A photo depicts A red ball"
+    assert prompted(" A red ball ", "") == "A red ball"

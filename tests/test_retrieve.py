@@ -113,7 +113,7 @@ def test_captions_are_compared_without_a_prompt(clip, tiny_data, monkeypatch):
     real, read = Clip.text_vectors, []
     monkeypatch.setattr(Clip, "text_vectors", lambda self, t: read.extend(t) or real(self, t))
     captions = first_references(tiny_data, "test")
-    retrieve(str(clip), tiny_data, "test", captions)
+    retrieve(load_clip(str(clip)), tiny_data, "test", captions)
     assert read == [captions[i] for i in TESTED]
 
 

@@ -1,4 +1,4 @@
-"""The report on stutters, endings and length: by hand, against `fluency`, and as a table."""
+"""The report on stutters, endings and length: by hand, and against `fluency`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioning.evaluation.fluency import fluency
-from captioning.evaluation.sanity import format_sanity, sanity
+from captioning.evaluation.sanity import sanity
 
 CAPTIONS = {7: "A dog dog on a.", 8: "The sky, the sky!", 9: "A dog.", 10: "A red ball"}
 PEOPLE = {7: ["A dog.", "A dog on the", "Two dogs run."], 8: ["The big sky is blue."], 9: []}
@@ -50,28 +50,6 @@ def test_the_numbers_are_those_of_fluency(captions, people):
 def test_the_same_captions_give_the_same_rows():
     report = sanity(CAPTIONS, {image_id: [text] for image_id, text in CAPTIONS.items()})
     assert report["captions"] == report["people"]
-
-
-def test_the_table():
-    assert format_sanity(sanity(CAPTIONS, PEOPLE)) == (
-        "|  | repetition | bad endings | words |\n"
-        "| --- | ---: | ---: | ---: |\n"
-        "| captions | 50.0 % | 25.0 % | 3.5 |\n"
-        "| people | 0.0 % | 25.0 % | 3.5 |"
-    )
-
-
-def test_the_table_without_people():
-    last = format_sanity(sanity(CAPTIONS)).splitlines()[-1]
-    assert last == "| people | - | - | - |"
-
-
-def test_the_table_shows_a_caption_without_words():
-    report = sanity({1: ""}, {1: ["..."]})
-    assert format_sanity(report).splitlines()[2:] == [
-        "| captions | 0.0 % | 0.0 % | 0.0 |",
-        "| people | 0.0 % | 0.0 % | 0.0 |",
-    ]
 
 
 def test_no_captions_are_refused():

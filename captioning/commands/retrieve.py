@@ -66,11 +66,14 @@ def run(arguments: Namespace) -> int:
     from captioning.datasets.ready import ready_data
 
     ready_data(arguments.data)
-    captions = _captions(arguments)
+    from captioning.bundle import pick_device
+    from captioning.clip.loading import load_clip
     from captioning.evaluation.retrieve_command import retrieve
 
-    where = (arguments.clip_vectors, arguments.device)
-    result = retrieve(arguments.clip, arguments.data, arguments.split, captions, *where)
+    judge = load_clip(arguments.clip, str(pick_device(arguments.device)))  # before any captioning
+    captions = _captions(arguments)
+    store = arguments.clip_vectors
+    result = retrieve(judge, arguments.data, arguments.split, captions, store)
     result["settings"] |= {name: arguments[name] for name in given}
     if given == ["model"]:
         result["settings"] |= {"checkpoint": arguments.checkpoint}

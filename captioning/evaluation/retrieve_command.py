@@ -9,8 +9,8 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioning.bundle import Captioner, pick_device
-from captioning.clip.loading import load_clip
+from captioning.bundle import Captioner
+from captioning.clip.model import Clip
 from captioning.evaluation.caption_files import check_same_images, read_candidates
 from captioning.evaluation.evaluate import caption_dataset, load_split
 from captioning.evaluation.retrieval import rank_pairs, recall_table
@@ -55,31 +55,28 @@ def captions_of_model(
 
 
 def retrieve(
-    clip: str,
+    judge: Clip,
     data: str | Path,
     split: str,
     captions: Mapping[Hashable, str],
     vectors: str = "",
-    device: str = "auto",
 ) -> dict[str, Any]:
     """Rank pictures by captions, and captions by pictures.
 
     Args:
-        clip (str): see `captioning.clip.names.parse_name`.
+        judge (Clip): what compares.
         data (str | Path): data-set folder.
         split (str): whose pictures.
         captions (Mapping): picture id to its caption; other pictures of the split are left out.
         vectors (str): store of CLIP's picture vectors; empty: pictures are looked at.
-        device (str): where CLIP runs.
 
     Returns:
         dict: `overall`: `text_to_image` and `image_to_text`, see `recall_table`; `per_image`:
         `image_id`, `file_name`, `caption` and its rank both ways; `settings`.
 
     Raises:
-        FileNotFoundError, ValueError: no such CLIP, split, picture or store.
+        FileNotFoundError, ValueError: no such split, picture or store.
     """
-    judge = load_clip(clip, str(pick_device(device)))
     pictures = [one for one in list_data(data, [split]) if one.image_id in captions]
     images = vectors_of(judge, pictures, vectors).to(judge.device)
     texts = [captions[one.image_id] for one in pictures]
@@ -91,6 +88,6 @@ def retrieve(
         for place, (one, text) in enumerate(zip(pictures, texts, strict=True))
     ]
     settings = {"data": str(data), "split": split, "num_images": len(rows), "prompt": ""}
-    settings["clip"] = {"name": clip, "weights": judge.weights_hash}
+    settings["clip"] = {"name": judge.name, "weights": judge.weights_hash}
     overall = {way: recall_table(found[way]) for way in WAYS}
     return {"overall": overall, "per_image": rows, "settings": settings}

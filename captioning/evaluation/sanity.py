@@ -42,27 +42,6 @@ def sanity(
     return report
 
 
-def format_sanity(report: Mapping[str, Any]) -> str:
-    """A Markdown table of a report: a row for the captions, a row for people's.
-
-    Args:
-        report (Mapping): what `sanity` returned.
-
-    Returns:
-        str: shares in percent and lengths with one decimal; dashes where nothing was compared.
-    """
-    rows = [["", *(key.replace("_", " ") for key in KEYS)], ["---", *["---:"] * len(KEYS)]]
-    for name in ("captions", "people"):
-        checks = report[name]
-        values = [_format(key, checks[key]) for key in KEYS] if checks else ["-"] * len(KEYS)
-        rows.append([name, *values])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
 def _checks(captions: Mapping[ImageId, str]) -> dict[str, float]:
     overall = fluency(captions)["overall"]
     return {key: overall[key] for key in KEYS}
-
-
-def _format(key: str, value: float) -> str:
-    return f"{value:.1f}" if key == "words" else f"{100 * value:.1f} %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 
 from captioning.clip.grammar import load_grammar
 from captioning.clip.loading import load_clip
+from captioning.clip.model import Clip
 from captioning.features.pictures import Picture
 from captioning.features.vectors import vectors_of
 from captioning.rewards.clip import ClipReward, GrammarReward, PictureVectors, RefClipReward
@@ -54,7 +56,7 @@ def clip_rewards(
     return rewards
 
 
-def _vectors(clip, store: str, dataset: CaptionDataset) -> PictureVectors:
+def _vectors(clip: Clip, store: str, dataset: CaptionDataset) -> PictureVectors:
     """The vectors of all pictures that have captions."""
     rows = zip(dataset.image_ids, dataset.file_names, dataset.texts, strict=True)
     pictures = [Picture(i, dataset.folder / name, name) for i, name, some in rows if some]
@@ -63,5 +65,5 @@ def _vectors(clip, store: str, dataset: CaptionDataset) -> PictureVectors:
             f"{dataset.folder}: none of the pictures is there (tar shards?); "
             "self_critical.clip.vectors may name a store that `features clip` made of them"
         )
-    vectors = vectors_of(clip, pictures, store, skip=True)
+    vectors = vectors_of(clip, pictures, store, progress=sys.stderr.isatty(), skip=True)
     return PictureVectors([one.image_id for one in pictures], vectors.to(clip.device))

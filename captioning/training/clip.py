@@ -125,6 +125,8 @@ def check_sizes(config: ClipConfig) -> None:
 def words_of(config: ClipConfig) -> Vocabulary:
     """Words of the training captions, and those of the prompt."""
     captions = read_annotations(config.data, config.train_split).anns.values()
+    if not captions:
+        raise ValueError(f"{config.data}: split {config.train_split!r} has no captions to learn of")
     found = Vocabulary.build([one["caption"] for one in captions], config.min_count)
     more = [w for w in dict.fromkeys(tokenize(config.prompt)) if w not in found]
     return Vocabulary([*found.words[4:], *more], config.min_count)

@@ -73,8 +73,8 @@ def train_grammar(
         on_epoch (Callable | None): takes the scores after each epoch.
 
     Returns:
-        dict: scores of the best epoch on the validation split: `precision`, `recall`, `f1` of whole
-        captions, `accuracy`, recall of retrieval both ways; `epoch`, `minutes`.
+        dict: scores of the most accurate epoch on the validation split: `precision`, `recall`, `f1`
+        of whole captions, `accuracy`, recall of retrieval both ways; `epoch`, `minutes`.
 
     Raises:
         FileExistsError, FileNotFoundError, ValueError: refused before anything is learned.
@@ -97,7 +97,7 @@ def train_grammar(
         grammar.record = {"settings": asdict(config), "validation": row}
         grammar.save(config.output)
 
-    return keep_best(rows, lambda row: row["f1"], save, began, progress, on_epoch)
+    return keep_best(rows, lambda row: row["accuracy"], save, began, progress, on_epoch)
 
 
 def described(config: ClipConfig, clip: Clip, split: str, progress: bool) -> Described:
