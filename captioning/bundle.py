@@ -31,6 +31,7 @@ from data_loader import Batch, eval_transform, open_image, to_rgb, train_transfo
 from model import VisualFeatures
 from vocabulary import Vocabulary
 
+CLIP_FOLDER = "clip"  # in a bundle: the settings of the small CLIP that it looks through
 FORMAT = 1  # of config.json; raised when older programs could not read it
 Images = Tensor | list[Tensor]  # (B, 3, H, W), or B pictures (3, H, W) of unequal sizes
 
@@ -261,6 +262,8 @@ class Captioner:
             .contiguous()
             for name, value in state.items()
         }
+        if self.experiment.encoder.backbone == "clip":
+            keep_clip(self.experiment.encoder.clip_model, folder)
         write_atomically(folder / "vocabulary.json", self.vocabulary.save)
         write_atomically(folder / "model.safetensors", lambda path: save_file(state, path))
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
@@ -296,12 +299,25 @@ class Captioner:
         _check_vocabulary(folder, config["vocabulary"], vocabulary)
         try:
             experiment = from_dict(Experiment, config["experiment"])
+            if (folder / CLIP_FOLDER).is_dir():
+                experiment.encoder.clip_model = str(folder / CLIP_FOLDER)
             captioner = cls.build(experiment, vocabulary, load_weights=False)
         except ValueError as error:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
         captioner.record, captioner.reward = config.get("record", {}), config.get("reward")
         load_weights(captioner.networks(), folder / "model.safetensors")
         return captioner.to(pick_device(device)).train(False)
+
+
+def keep_clip(model: str, folder: Path) -> None:
+    """Keep the settings of a small CLIP whose eyes a captioner has; weights are in the bundle."""
+    kept = folder / CLIP_FOLDER
+    if not Path(model).is_dir() or Path(model).resolve() == kept.resolve():
+        return
+    kept.mkdir(exist_ok=True)
+    for name in ("open_clip_config.json", "vocabulary.json"):
+        content = (Path(model) / name).read_bytes()
+        write_atomically(kept / name, lambda path, content=content: path.write_bytes(content))
 
 
 def _read_config(folder: Path) -> dict:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from captioning.settings import setting
 
+CLIP_PROMPT = "A photo depicts "  # Hessel et al. 2021 (CLIPScore), section 3
+CLIP_SCALE = 2.5  # of the cosine, there
+
 
 @dataclass
 class ClipRewardConfig:
@@ -22,8 +25,8 @@ class ClipRewardConfig:
         "store of its picture vectors (`features clip`); empty: pictures are looked at when "
         "training begins",
     )
-    scale: float = setting(2.5, "CLIP-S is this times the cosine (PAC-S: 2)", 1e-3, 100)
-    prompt: str = setting("A photo depicts ", "said before a caption")
+    scale: float = setting(CLIP_SCALE, "CLIP-S is this times the cosine (PAC-S: 2)", 1e-3, 100)
+    prompt: str = setting(CLIP_PROMPT, "said before a caption; text grammar: its own prompt")
     grammar: str = setting("", "grammar judge: a folder of `train-clip --objective grammar`")
     text: str = setting(
         "clip",

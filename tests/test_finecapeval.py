@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -276,3 +277,29 @@ def test_the_overall_score_of_the_picture_book_is_cider(book):
     expected, _ = cider(references, {key: tokenize(text) for key, text in candidates.items()})
     result = score_finecapeval(book, candidates)
     assert result["overall"]["FineCapEval_overall"] == pytest.approx(expected)
+
+
+def test_a_file_of_predictions_is_scored_from_the_command_line(run_cli, tmp_path):
+    table = tmp_path / "fine.csv"
+    rows = ["image,caption,background,object,relation"]
+    rows += ["a.jpg,A dog on a beach.,on a beach,dog,on", "b.jpg,A cat.,indoors,cat,alone"]
+    table.write_text("\n".join(rows), "utf-8")
+    said = {"a": "A dog.", "b": "A cat indoors."}
+    candidates, asked = tmp_path / "said.json", ("score", "--finecapeval", table, "--candidates")
+    candidates.write_text(json.dumps(said), "utf-8")
+    code, out, _ = run_cli(*asked, candidates, "--json")
+    result = json.loads(out)
+    # background: "a" of "on a beach", then all of "indoors"
+    assert code == 0 and result["overall"]["FineCapEval_background"] == pytest.approx(
+        (1 / 3 + 1) / 2
+    )
+    assert result["overall"]["FineCapEval_object"] == 1 and result["settings"]["num_images"] == 2
+    listed = [{"image_id": f"x/{key}.jpg", "caption": text} for key, text in said.items()]
+    candidates.write_text(json.dumps(listed), "utf-8")
+    assert json.loads(run_cli(*asked, candidates, "--json")[1])["overall"] == result["overall"]
+    candidates.write_text(json.dumps({"a": 3, "b": "x"}), "utf-8")
+    code, _, error = run_cli(*asked, candidates)
+    assert code == 1 and "'a' has 3, a caption expected" in error
+    assert run_cli("score", "--candidates", candidates)[0] == 2
+    code, _, error = run_cli(*asked, candidates, "--metrics", "cider")
+    assert code == 2 and "--metrics: not with --finecapeval" in error

@@ -129,7 +129,7 @@ def test_captions_are_scored_by_a_clip_as_well(matrix, trainings, tiny_vocabular
     assert test["overall"]["CIDEr"] == first["overall"]["CIDEr"]
     each = [row["CLIP_S"] for row in test["per_image"]]
     assert test["overall"]["CLIP_S"] == pytest.approx(sum(each) / 8) and 0 < max(each) <= 2.5
-    assert test["settings"]["clip"]["name"] == "clip"
+    assert test["settings"]["clip_name"] == "clip"
 
     before = times()
     assert matrix(**judged, scores=["CLIP_S"])[0] == 0 and (trainings, times()) == ([], before)

@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import quiet, rows_of, small_experiment, write_data
+from conftest import quiet, rows_of, write_data
 from test_resume import ROOT, assert_same_run, speaking_bundle, wait_for_steps
 from test_training import many_pictures
 from two_processes import CASES, PICTURES, VALIDATED, one_step_of, scores_of
 
 from captioning.bundle import Captioner
+from captioning.config import Experiment
+from captioning.settings import from_dict
 from captioning.training.checkpoint import load_checkpoint
 from captioning.training.processes import Processes, join_processes
 from data_loader import CaptionDataset, CaptionLoader, eval_transform
@@ -262,13 +264,9 @@ def test_ctrl_c_in_one_process_stops_both_and_both_go_on(place, found):
 
 def test_resuming_with_another_number_of_processes_is_refused(place, found):
     state = load_checkpoint(place / "whole" / "checkpoint" / "state.pt", "cpu")
-    experiment = small_experiment(
-        place / "data", place / "whole", **state["experiment"]["training"]
-    )
+    experiment = from_dict(Experiment, state["experiment"])
+    experiment.data, experiment.output = str(place / "data"), str(place / "whole")
     before = (place / "whole" / "history.jsonl").read_bytes()
-    for part in ("loader", "encoder", "self_critical"):
-        for name, value in state["experiment"][part].items():
-            setattr(getattr(experiment, part), name, value)
     experiment.init_from = str(place / "start")
     message = r"^processes: 1 received, but the run to resume had 2$"
     with pytest.raises(ValueError, match=message):

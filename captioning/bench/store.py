@@ -52,3 +52,20 @@ def note_command(matrix: Matrix) -> None:
     """Keep the command that made the store."""
     text = json.dumps(store_flags(matrix))
     write_atomically(note_of(matrix), lambda path: path.write_text(text, "utf-8"))
+
+
+def check_judges_of(matrix: Matrix) -> None:
+    """Refuse a matrix whose results could not be scored, before the first cell is trained.
+
+    Raises:
+        FileNotFoundError: a store of vectors, or a judge, is not there.
+    """
+    vectors, grammar = (matrix.evaluate.get(name, "") for name in ("vectors", "grammar"))
+    if vectors and not Path(vectors).is_file():
+        clip, data = matrix.evaluate["clip"], matrix.data
+        raise FileNotFoundError(
+            f"{matrix.path}: evaluate.vectors: no store {vectors}; `python -m captioning features "
+            f"clip --clip {clip} --data {data} --output {vectors}` makes it"
+        )
+    if grammar and not Path(grammar).is_dir():
+        raise FileNotFoundError(f"{matrix.path}: evaluate.grammar: no folder {grammar}")

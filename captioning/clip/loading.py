@@ -59,6 +59,8 @@ def _load_open_clip(text: str, name: ClipName) -> Clip:
             tokenizer = open_clip.get_tokenizer(name.model)
     except Exception as error:  # open_clip lets through whatever torch and the file raise
         reason = " ".join(str(error).split())[:300]
+        if "TorchScript" in reason:
+            reason = "a TorchScript archive, a program that is not run; its state dict expected"
         raise ValueError(f"{path}: no weights of {name.model} ({reason})") from error
     return Clip(text, network, tokenizer, open_clip.get_model_preprocess_cfg(network))
 

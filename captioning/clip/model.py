@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from captioning.config_rewards import CLIP_PROMPT
 from captioning.features.store import weights_hash
 
-PROMPT = "A photo depicts "  # said before a caption (Hessel et al. 2021, section 3)
+PROMPT = CLIP_PROMPT  # said before a caption
 BATCH = 256  # sentences at once
 
 
@@ -140,13 +141,19 @@ def project_text(network: nn.Module, states: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def single_precision(device: torch.device) -> Iterator[None]:
-    """Single precision for real: no autocast around it, no short mantissas in CUDA's convolutions.
+    """Single precision for real: no autocast around it, no short mantissas on CUDA.
 
     Half precision changes CLIPScore by more than captioners differ.
     """
-    exact = contextlib.nullcontext()
-    if device.type == "cuda":
-        on = torch.backends.cudnn.enabled
-        exact = torch.backends.cudnn.flags(enabled=on, allow_tf32=False)
-    with torch.autocast(device.type, enabled=False), exact:
-        yield
+    if device.type != "cuda":
+        with torch.autocast(device.type, enabled=False):
+            yield
+        return
+    cudnn, before = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    kept = (cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast("cuda", enabled=False), cudnn.flags(*kept, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from captioning.clip.model import PROMPT
 from captioning.config import EncoderConfig
+from captioning.config_rewards import CLIP_PROMPT
 from captioning.settings import setting
 
 
@@ -24,7 +24,9 @@ class ClipConfig:
         choices=("contrastive", "grammar"),
     )
     clip: str = setting("", "CLIP whose text encoder is tuned (grammar): MODEL:TAG or a folder")
-    prompt: str = setting(PROMPT, "said before captions: half of them (contrastive), all (grammar)")
+    prompt: str = setting(
+        CLIP_PROMPT, "said before captions: half of them (contrastive), all (grammar)"
+    )
     train_split: str = setting("train", "split that is learned from")
     val_split: str = setting("val", "split that decides which weights are the best")
     min_count: int = setting(3, "a word needs this count in train (contrastive)", 1)

@@ -125,10 +125,16 @@ def _make_ready(matrix: Matrix) -> None:
     Raises:
         FileNotFoundError, ValueError: there is no such data, or no such store can be made.
     """
-    from captioning.bench.store import note_command, store_flags, store_is_missing
+    from captioning.bench.store import (
+        check_judges_of,
+        note_command,
+        store_flags,
+        store_is_missing,
+    )
     from captioning.datasets.ready import ready_data
 
     ready_data(matrix.data)
+    check_judges_of(matrix)
     if not store_is_missing(matrix):
         return
     flags = store_flags(matrix)

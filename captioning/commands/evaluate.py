@@ -44,7 +44,10 @@ def parser() -> ArgumentParser:
         help="e.g. cider,bleu_4,meteor,clip_s,refclip_s,retrieval,grammar,finecapeval",
     )
     for name, meaning in (
-        ("clip", "CLIP of clip_s, refclip_s and retrieval: a folder of train-clip, or MODEL:TAG"),
+        (
+            "clip",
+            "CLIP of the metrics that need one: a folder of train-clip, or MODEL:TAG",
+        ),
         ("clip_vectors", "store of its picture vectors (`features clip`)"),
         ("grammar", "judge of grammar: a folder of `train-clip --objective grammar`"),
         ("finecapeval", "CSV file of phrases; empty: finecapeval_SPLIT.csv beside the captions"),
@@ -111,7 +114,7 @@ def run(arguments: Namespace) -> int:
         for split in splits:
             dataset = load_split(captioner, arguments.data, split, arguments.features)
             judges = (judges_of(arguments), dataset, arguments.data, str(captioner.device))
-            PictureMetrics(judged, *judges)
+            PictureMetrics(judged, *judges, arguments.max_pictures)
     results = {}
     for number, split in enumerate(splits):
         results[split] = evaluate_split(captioner, split, earlier.get(split), arguments)

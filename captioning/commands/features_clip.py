@@ -37,6 +37,8 @@ def run_clip(arguments: Namespace) -> int:
             f"precision: {arguments.precision!r} received, fp32 expected: scores are made of these "
             "vectors"
         )
+    if arguments.dtype != "float32":
+        raise UsageError(f"dtype: {arguments.dtype!r} received, float32 expected, for the same")
     options = looking_of(arguments)
     from captioning.bundle import pick_device
     from captioning.clip.loading import load_clip

@@ -42,13 +42,12 @@ def run(arguments: Namespace) -> int:
 
 def _told(config: ClipConfig, best: dict) -> str:
     """The scores as a small table."""
-    from captioning.evaluation.retrieval import format_retrieval
+    from captioning.evaluation.retrieval import WAYS, format_retrieval
 
     head = f"best epoch {best['epoch']}, {best['minutes']:.1f} minutes; split {config.val_split}:"
-    ways = ("text_to_image", "image_to_text")
-    table = format_retrieval({way: best[way] for way in ways}) + "\n"
+    table = format_retrieval({way: best[way] for way in WAYS}) + "\n"
     if config.objective == "grammar":
-        names = ("precision", "recall", "f1")
+        names = ("accuracy", "precision", "recall", "f1")
         table += ", ".join(f"{name} {best[name]:.3f}" for name in names)
         table += " (of telling whole captions from broken ones)\n"
     return f"{head}\n{table}{config.output}: written"

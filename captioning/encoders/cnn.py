@@ -80,6 +80,12 @@ def build_encoder(config: EncoderConfig, load_weights: bool = True) -> nn.Module
     if config.backbone == "clip":
         from captioning.encoders.clip import build_clip_encoder  # open_clip takes seconds to import
 
+        for name, usual in (("cut", ""), ("padding", "torch")):
+            if getattr(config, name) != usual:
+                raise ValueError(
+                    f"encoder.{name}: {getattr(config, name)!r} received, {usual!r} expected with "
+                    "backbone clip"
+                )
         how = (config.grid, config.trainable, load_weights)
         return build_clip_encoder(config.clip_model, config.weights, *how)
     weights = None

@@ -4,8 +4,9 @@
     RefCLIP-S = harmonic mean of CLIP-S and max(max over references of cos(caption, reference), 0)
 
 Texts stand behind the prompt "A photo depicts ", captions without the full stop that is written
-behind them here (`prompted`), so that metric and reward read the same. Both are computed in single
-precision on every device: half precision changes them by more than captioners differ.
+behind them here (`prompted`), and a caption without words gets 0, so that metric and reward agree.
+Both are computed in single precision on every device: half precision changes them by more than
+captioners differ.
 
 Source: J. Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning",
 EMNLP 2021, section 3.
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor
 
 from captioning.clip.model import PROMPT, Clip
+from captioning.config_rewards import CLIP_SCALE
 
-SCALE = 2.5
+SCALE = CLIP_SCALE
 
 
 def prompted(caption: str, prompt: str = PROMPT) -> str:
@@ -51,10 +53,15 @@ def reference_similarity(
     Returns:
         Tensor: (N,), 0 to 1.
     """
-    texts = [prompt + text for some in references for text in some]
+    read = clip.text_vectors([prompt + text for some in references for text in some])
+    return nearest_similarity(text_vectors, read.split([len(some) for some in references]))
+
+
+def nearest_similarity(text_vectors: Tensor, references: Sequence[Tensor]) -> Tensor:
+    """The same from vectors of length 1: captions (N, D), and N times references (R, D)."""
     numbers = torch.tensor([len(some) for some in references], device=text_vectors.device)
     rows = torch.arange(len(references), device=text_vectors.device).repeat_interleave(numbers)
-    cosines = clip.similarity(text_vectors[rows], clip.text_vectors(texts))  # (R,)
+    cosines = (text_vectors[rows] * torch.cat([*references])).sum(-1).clamp(-1, 1)  # (all R,)
     nearest = torch.zeros(len(references), device=text_vectors.device)  # negative ones count as 0
     return nearest.scatter_reduce(0, rows, cosines, "amax")
 

@@ -278,7 +278,8 @@ def evaluate(
     if metrics or not with_pictures:
         choose_metrics(metrics)
     dataset = load_split(captioner, data, split, features)
-    more = PictureMetrics(with_pictures, judges or Judges(), dataset, data, str(captioner.device))
+    where = (dataset, data, str(captioner.device), max_pictures)
+    more = PictureMetrics(with_pictures, judges or Judges(), *where)
     perplexity = _has_references(dataset) and perplexity
     people, about = _references_of(dataset, data, max_pictures, earlier)
     training = training_captions(data)
@@ -292,8 +293,8 @@ def evaluate(
         add_samples(result, people, answers.samples)
     result["overall"] |= _statistics(answers, training)
     made = {"features": str(features), "generation": dict(vars(config)), **how}
-    where = {"device": str(captioner.device), "versions": captioner.to_dict()["versions"]}
-    result["settings"] |= about | made | answers.settings() | where
+    made |= {"device": str(captioner.device), "versions": captioner.to_dict()["versions"]}
+    result["settings"] |= about | made | answers.settings()
     return result
 
 

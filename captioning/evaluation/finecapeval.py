@@ -72,8 +72,9 @@ class Entry:
 
 
 def image_key(name: str) -> str:
-    """What an image is called in a file of captions: its file name up to the first dot."""
-    return name.split(".")[0]
+    """What an image is called in a file of captions: its file's name, without folders, up to the
+    first dot."""
+    return name.replace("\\", "/").rpartition("/")[2].split(".")[0]
 
 
 # ---- reading ----

@@ -11,10 +11,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from captioning.clip.grammar import Grammar, load_grammar
 from captioning.clip.loading import load_clip
@@ -32,9 +35,9 @@ from captioning.evaluation.finecapeval import (
     read_finecapeval,
     score_finecapeval,
 )
-from captioning.evaluation.retrieval import rank_pairs, recall_table
+from captioning.evaluation.retrieval import WAYS, rank_pairs, recall_table
 from captioning.features.pictures import Picture
-from captioning.features.vectors import read_vectors, vectors_of
+from captioning.features.vectors import open_vectors, vectors_of
 from data_loader import CaptionDataset
 from vocabulary import join_words, tokenize
 
@@ -99,6 +102,7 @@ class PictureMetrics:
         dataset (CaptionDataset): pictures and human captions.
         data (str | Path): data-set folder.
         device (str): where CLIP runs.
+        max_pictures (int): only the first so many pictures will have captions; 0: all.
 
     Raises:
         FileNotFoundError, ValueError: a judge is missing, or does not fit.
@@ -111,6 +115,7 @@ class PictureMetrics:
         dataset: CaptionDataset,
         data: str | Path,
         device: str = "cpu",
+        max_pictures: int = 0,
     ) -> None:
         check_judges(flags, judges)
         self.flags, self.judges, self.dataset = list(flags), judges, dataset
@@ -132,7 +137,8 @@ class PictureMetrics:
             self._check_entries()
         self.looks = any(flag in LOOKING for flag in flags)
         if self.looks and judges.vectors:
-            read_vectors(judges.vectors, self.clip, self._pictures(dataset.image_ids[:1]))
+            ids = dataset.image_ids[: max_pictures or None]
+            open_vectors(judges.vectors, self.clip, self._pictures(ids))
 
     def add(self, result: dict[str, Any]) -> None:
         """Score the captions of a result and add what comes out to it."""
@@ -167,7 +173,13 @@ class PictureMetrics:
 
     def _check_entries(self) -> None:
         """Refuse a table of other pictures."""
-        keys = {image_key(name) for name in self.names.values()}
+        keys = Counter(image_key(name) for name in self.names.values())
+        twice = [entry.image for entry in self.entries if keys[image_key(entry.image)] > 1]
+        if twice:
+            raise ValueError(
+                f"{self.table}: image {twice[0]!r} stands for several pictures of split "
+                f"{self.dataset.split!r}, whose names are equal up to the first dot"
+            )
         odd = [entry.image for entry in self.entries if image_key(entry.image) not in keys]
         if odd:
             raise ValueError(
@@ -179,16 +191,17 @@ class PictureMetrics:
         clip, ids = self.clip, [row["image_id"] for row in rows]
         images = vectors_of(clip, self._pictures(ids), self.judges.vectors).to(clip.device)
         texts = clip.text_vectors([prompted(row["caption"]) for row in rows])
-        fits = clip_s(images, texts)
+        speaks = [float(bool(tokenize(row["caption"]))) for row in rows]
+        fits = clip_s(images, texts) * torch.tensor(speaks, device=clip.device)
         if "clip_s" in self.flags:
             _add(overall, rows, "CLIP_S", fits.tolist())
         if "refclip_s" in self.flags:
             nearest = reference_similarity(clip, texts, [self.people[i] for i in ids])
             _add(overall, rows, "RefCLIP_S", ref_clip_s(fits, nearest).tolist())
         if "retrieval" in self.flags:
-            bare = clip.text_vectors([row["caption"] for row in rows])  # no prompt, as published
+            bare = clip.text_vectors([prompted(row["caption"], "") for row in rows])  # as published
             ranks = rank_pairs(images, bare)
-            for way in ("text_to_image", "image_to_text"):
+            for way in WAYS:
                 table = recall_table(getattr(ranks, way))
                 overall |= {f"{way}_{key}": table[key] for key in RECALLS}
 
@@ -199,6 +212,8 @@ class PictureMetrics:
         if len(rows) < len(self.dataset):  # the first pictures only
             asked = [entry for entry in self.entries if image_key(entry.image) in keys]
         said = {key: row["caption"] for key, row in keys.items() if key in known}
+        if not said:  # none of the first pictures is in the table
+            return
         scored = score_finecapeval(asked, said)
         overall |= scored["overall"]
         for one in scored["per_image"]:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 TIE = 1e-6  # cosine: equal vectors differ by about 1e-7 after products of other blocks
 TOLERANCE = 1e-3  # of the length of a vector
+WAYS = ("text_to_image", "image_to_text")
 CUTOFFS = (1, 5, 10, 50)
 COLUMNS = {f"R{cutoff}": ".3f" for cutoff in CUTOFFS} | {
     "sum": ".3f",

@@ -1,6 +1,7 @@
 """The work behind `python -m captioning retrieve`: captions in, ranks of pictures and texts out.
 
-Captions are compared as they stand, without the prompt of CLIP-S, as in the published evaluation.
+Captions are compared without the prompt of CLIP-S, as in the published evaluation, and without the
+full stop that is written behind them here.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from typing import Any
 from captioning.bundle import Captioner
 from captioning.clip.model import Clip
 from captioning.evaluation.caption_files import check_same_images, read_candidates
+from captioning.evaluation.clip_score import prompted
 from captioning.evaluation.evaluate import caption_dataset, load_split
-from captioning.evaluation.retrieval import rank_pairs, recall_table
+from captioning.evaluation.retrieval import WAYS, rank_pairs, recall_table
 from captioning.features.pictures import list_data
 from captioning.features.vectors import vectors_of
 from data_loader import read_annotations
-
-WAYS = ("text_to_image", "image_to_text")
 
 
 def first_references(data: str | Path, split: str) -> dict[int, str]:
@@ -80,7 +80,7 @@ def retrieve(
     pictures = [one for one in list_data(data, [split]) if one.image_id in captions]
     images = vectors_of(judge, pictures, vectors).to(judge.device)
     texts = [captions[one.image_id] for one in pictures]
-    ranks = rank_pairs(images, judge.text_vectors(texts))
+    ranks = rank_pairs(images, judge.text_vectors([prompted(text, "") for text in texts]))
     found = {way: getattr(ranks, way) for way in WAYS}
     rows = [
         {"image_id": one.image_id, "file_name": one.name, "caption": text}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from captioning.evaluation.caption_files import read_candidates, read_references
+from captioning.evaluation.finecapeval import image_key, read_finecapeval, score_finecapeval
 from captioning.evaluation.metrics import score_captions
 from captioning.evaluation.ngrams import DocumentFrequency
+from captioning.files import read_json
 from vocabulary import Vocabulary
 
 CORPUS = "corpus"
@@ -60,6 +62,33 @@ def score_files(
         "document_frequency": CORPUS if table is None else Path(document_frequency).name,
     }
     return result
+
+
+def score_finecapeval_files(table: str | Path, candidates: str | Path) -> dict[str, Any]:
+    """Score captions by the phrases of FineCapEval.
+
+    Args:
+        table (str | Path): the CSV file.
+        candidates (str | Path): `{image: caption}`, as the published predictions are, or a COCO
+            results file whose ids are the names; names with or without folder and ending.
+
+    Returns:
+        dict: what `score_finecapeval` gives, and `settings`.
+
+    Raises:
+        FileNotFoundError, ValueError: a file, or captions of other images.
+    """
+    entries = read_finecapeval(table)
+    record = read_json(candidates, "file of captions")
+    said = record if isinstance(record, dict) else read_candidates(candidates)
+    for name, caption in said.items():
+        if not isinstance(caption, str):
+            raise ValueError(f"{candidates}: {name!r} has {caption!r}, a caption expected")
+    captions = {image_key(str(name)): caption for name, caption in said.items()}
+    result = score_finecapeval(entries, captions)
+    settings = {"finecapeval": Path(table).name, "candidates": Path(candidates).name}
+    counts = {"num_images": len(captions), "num_references": len(entries), "tokenizer": "ptb"}
+    return result | {"settings": settings | counts}
 
 
 def load_document_frequency(source: str) -> DocumentFrequency | None:

@@ -88,6 +88,11 @@ def box_looker(
     Raises:
         ValueError: `transform` crops, the boxes are those of other pictures, or a picture has none.
     """
+    if encoder_config.backbone == "clip":
+        raise ValueError(
+            "encoder: 'clip' received, a torchvision network expected for regions: CLIP looks at "
+            "whole pictures"
+        )
     if transform.fit == "crop":
         raise ValueError(
             "fit: 'crop' received, stretch or native expected: a crop cuts off boxes, or parts of "

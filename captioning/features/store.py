@@ -260,6 +260,8 @@ def weights_hash(encoder: nn.Module) -> str:
         value = (value.half() if value.is_floating_point() else value.long()).contiguous()
         digest.update(f"{name} {tuple(value.shape)}\n".encode())
         digest.update(value.numpy().tobytes())
+    if any(type(module).__name__ == "QuickGELU" for module in encoder.modules()):
+        digest.update(b"QuickGELU")  # CLIP with and without it: the same weights, other numbers
     return digest.hexdigest()[:16]
 
 

@@ -68,10 +68,10 @@ def look_at(
     return torch.stack([found.get(place, blank) for place in range(len(files))])
 
 
-def read_vectors(
+def open_vectors(
     path: str | Path, clip: Clip, pictures: Sequence[Picture], skip: bool = False
-) -> Tensor:
-    """The vectors of pictures from a store, (P, D), on the CPU; arguments as for `vectors_of`.
+) -> FeatureStore:
+    """A store of the vectors of pictures; arguments as for `vectors_of`.
 
     Raises:
         FileNotFoundError: there is no such store.
@@ -86,7 +86,15 @@ def read_vectors(
     if unreadable and not skip:
         raise ValueError(f"{path}: picture {unreadable[0]}: {store.unreadable[unreadable[0]]}")
     check_store(store, ids, files=[picture.path for picture in pictures])
-    blank = torch.zeros(1, store.feature_dim)
+    return store
+
+
+def read_vectors(
+    path: str | Path, clip: Clip, pictures: Sequence[Picture], skip: bool = False
+) -> Tensor:
+    """What `open_vectors` opens, (P, D), on the CPU."""
+    store = open_vectors(path, clip, pictures, skip)
+    ids, blank = [picture.image_id for picture in pictures], torch.zeros(1, store.feature_dim)
     return torch.cat([blank if i in store.unreadable else store.read(i)[0] for i in ids])
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from captioning.clip.grammar import Grammar
 from captioning.clip.model import PROMPT, Clip
-from captioning.evaluation.clip_score import SCALE, clip_s, ref_clip_s, reference_similarity
+from captioning.evaluation.clip_score import SCALE, clip_s, nearest_similarity, ref_clip_s
 from captioning.rewards.ngrams import has_words, samples_per_picture
 from vocabulary import Vocabulary, join_words
 
@@ -132,6 +132,7 @@ class RefClipReward:
 
     def __init__(self, reward: ClipReward, references: Mapping[Hashable, Sequence[str]]) -> None:
         self.reward, self.references = reward, references
+        self._read: dict[Hashable, Tensor] = {}  # the vectors (R, D) of references that were read
 
     def signature(self) -> dict:
         """As `ClipReward.signature`."""
@@ -143,10 +144,16 @@ class RefClipReward:
         samples, reward = samples_per_picture(tokens, batch), self.reward
         texts = reward.read(tokens)
         picture = clip_s(reward.pictures.of(batch, samples), texts, reward.scale)
-        rows = [place // samples for place in range(len(tokens))]
-        people = [self.references[batch.image_ids[row]] for row in rows]
-        nearest = reference_similarity(reward.clip, texts, people, reward.prompt)
+        people = [self._vectors(image_id) for image_id in batch.image_ids for _ in range(samples)]
+        nearest = nearest_similarity(texts, people)
         return ref_clip_s(picture, nearest).to(tokens.device) * has_words(tokens)
+
+    def _vectors(self, image_id: Hashable) -> Tensor:
+        """The references of a picture; each is read once in a run."""
+        if image_id not in self._read:
+            texts = [self.reward.prompt + text for text in self.references[image_id]]
+            self._read[image_id] = self.reward.clip.text_vectors(texts)
+        return self._read[image_id]
 
 
 class GrammarReward:

@@ -43,9 +43,11 @@ def clip_rewards(
     grammar = load_grammar(config.grammar, clip) if config.grammar else None
     rewards: dict[str, tuple[float, Reward]] = {}
     if "clip" in weights or "ref_clip" in weights:
-        reader = grammar.clip if config.text == "grammar" else clip
+        reader, prompt = clip, config.prompt
+        if config.text == "grammar":  # read as it was tuned
+            reader, prompt = grammar.clip, grammar.prompt
         found = (_vectors(clip, config.vectors, dataset), dataset.vocabulary)
-        reward = ClipReward(reader, *found, config.prompt, config.scale)
+        reward = ClipReward(reader, *found, prompt, config.scale)
         if "clip" in weights:
             rewards["CLIP-S"] = weights["clip"], reward
         if "ref_clip" in weights:
@@ -60,10 +62,11 @@ def _vectors(clip: Clip, store: str, dataset: CaptionDataset) -> PictureVectors:
     """The vectors of all pictures that have captions."""
     rows = zip(dataset.image_ids, dataset.file_names, dataset.texts, strict=True)
     pictures = [Picture(i, dataset.folder / name, name) for i, name, some in rows if some]
-    if not store and not any(one.path.is_file() for one in pictures):
+    missing = [] if store else [one for one in pictures if not one.path.is_file()]
+    if missing:
         raise ValueError(
-            f"{dataset.folder}: none of the pictures is there (tar shards?); "
-            "self_critical.clip.vectors may name a store that `features clip` made of them"
+            f"{missing[0].path}: not there, as {len(missing)} of {len(pictures)} pictures (tar "
+            "shards?); self_critical.clip.vectors may name a store that `features clip` made"
         )
     vectors = vectors_of(clip, pictures, store, progress=sys.stderr.isatty(), skip=True)
     return PictureVectors([one.image_id for one in pictures], vectors.to(clip.device))

@@ -17,7 +17,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,16 +25,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioning.bundle import pick_device, transforms_of
-from captioning.clip.loading import build_small, save_small, small_config
+from captioning.clip.loading import CONFIG, build_small, save_small, small_config
 from captioning.clip.model import project_text, read_text
 from captioning.clip.settings import ClipConfig
 from captioning.clip.words import WordTokenizer
 from captioning.config import TransformConfig
 from captioning.encoders.cnn import build_encoder
-from captioning.evaluation.retrieval import rank_pairs, recall_table
+from captioning.evaluation.retrieval import WAYS, rank_pairs, recall_table
 from captioning.features.store import FeatureStore, check_signature, check_store, weights_hash
-from captioning.files import check_free
-from captioning.training.clip_steps import Optimizer, Row, keep_best
+from captioning.training.clip_steps import Optimizer, Row, check_place, keep_best
 from captioning.training.looking import see_view
 from captioning.training.memory import keep_freed_memory
 from data_loader import Batch, CaptionDataset, mix_seeds, read_annotations
@@ -82,7 +80,7 @@ def train_clip(
         TrainingError: the loss is not a number; what was written is intact.
     """
     check_sizes(config)
-    check_free(Path(config.output) / "model.safetensors", overwrite)
+    check_place(config.output, CONFIG, overwrite)
     keep_freed_memory()
     torch.manual_seed(config.seed)
     device, began = pick_device(config.device), time.perf_counter()
@@ -268,7 +266,7 @@ def validate(network: nn.Module, tokenizer: WordTokenizer, pairs: Pairs) -> dict
         tables.append([recall_table(one) for one in (ranks.text_to_image, ranks.image_to_text)])
     return {
         way: {key: sum(pair[n][key] for pair in tables) / len(tables) for key in tables[0][n]}
-        for n, way in enumerate(("text_to_image", "image_to_text"))
+        for n, way in enumerate(WAYS)
     }
 
 

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +15,38 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioning.clip.settings import ClipConfig
+from captioning.files import check_free
 from captioning.training.update import TrainingError
 
 Row = dict[str, Any]
+KINDS = ("config.json", "open_clip_config.json", "grammar.json")  # a captioner, a CLIP, a judge
 GRAD_CLIP = 1.0  # norm of a step's gradient
+
+
+def check_place(output: str, own: str, overwrite: bool) -> None:
+    """Refuse to write over a model, and over one of another kind even when told to.
+
+    Args:
+        output (str): folder to be.
+        own (str): the file that tells what kind is written there.
+        overwrite (bool): replace one of the same kind.
+
+    Raises:
+        FileExistsError: the first thing that stands there.
+    """
+    folder = Path(output)
+    for kind in KINDS:
+        if kind != own and (folder / kind).exists():
+            raise FileExistsError(
+                f"{folder / kind}: a model of another kind stands there; another output expected"
+            )
+    check_free(folder / "model.safetensors", overwrite)
 
 
 class Optimizer:
     """AdamW that pulls matrices only towards zero; the learning rate rises, then falls to zero.
+
+    Its first beta goes the other way, 0.95 to 0.85 and back (torch's OneCycleLR).
 
     Args:
         parameters (Sequence[nn.Parameter]): what learns.

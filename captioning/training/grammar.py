@@ -18,7 +18,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,20 +26,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captioning.bundle import pick_device
-from captioning.clip.grammar import GOOD, Grammar, new_grammar
+from captioning.clip.grammar import CONFIG, GOOD, Grammar, new_grammar
 from captioning.clip.loading import load_clip
 from captioning.clip.model import Clip, project_text, read_text
-from captioning.clip.negatives import negatives
+from captioning.clip.negatives import caption_words, negatives
 from captioning.clip.settings import ClipConfig
 from captioning.evaluation.retrieval import retrieval
 from captioning.features.pictures import list_data
 from captioning.features.vectors import vectors_of
-from captioning.files import check_free
 from captioning.training.clip import info_nce
-from captioning.training.clip_steps import Optimizer, Row, keep_best
+from captioning.training.clip_steps import Optimizer, Row, check_place, keep_best
 from captioning.training.memory import keep_freed_memory
 from data_loader import mix_seeds, read_annotations
-from vocabulary import join_words, tokenize
+from vocabulary import join_words
 
 VAL_SEED = 1_000_003  # of the broken captions that judges are compared with
 
@@ -82,7 +80,7 @@ def train_grammar(
     """
     if not config.clip:
         raise ValueError("clip: none received, MODEL:TAG or a folder expected for grammar")
-    check_free(Path(config.output) / "model.safetensors", overwrite)
+    check_place(config.output, CONFIG, overwrite)
     keep_freed_memory()
     torch.manual_seed(config.seed)
     began = time.perf_counter()
@@ -107,8 +105,8 @@ def described(config: ClipConfig, clip: Clip, split: str, progress: bool) -> Des
         FileNotFoundError, ValueError: no such split or store, an unreadable picture, no captions.
     """
     coco = read_annotations(config.data, split)
-    words = {i: [tokenize(one["caption"]) for one in coco.imgToAnns.get(i, [])] for i in coco.imgs}
-    words = {i: kept for i, some in words.items() if (kept := [one for one in some if one])}
+    texts = {i: [one["caption"] for one in coco.imgToAnns.get(i, [])] for i in coco.imgs}
+    words = {i: kept for i, some in texts.items() if (kept := caption_words(some))}
     pictures = [one for one in list_data(config.data, [split]) if one.image_id in words]
     if len(pictures) < 2:
         raise ValueError(f"{config.data}: split {split!r} has {len(pictures)} pictures to learn of")

@@ -83,7 +83,7 @@ def train(
             the one in the settings.
 
     Returns:
-        Captioner: with the best weights, as the bundle holds them.
+        Captioner: with the weights that the bundle holds (`training.keep`: the best or the last).
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: refused before anything starts.

@@ -343,6 +343,7 @@ def check_same_architecture(experiment: Experiment, start: Experiment) -> None:
         ValueError: the first setting that differs: its name, what it is, what the bundle has.
     """
     unlike = {"weights", "trainable", "trainable_from_epoch", "freeze_batch_norm", "dropout"}
+    unlike |= {"clip_model"}  # a folder that may have moved: sizes and stores tell what it is
     unlike |= {"flip", "resize_size", "transformer.dropout", "transformer.region_dropout"}
     unlike |= {"transformer.group_size", "transformer.hide_starts"}  # the weights are the same
     for part in ("encoder", "decoder", "transform"):
