@@ -25,7 +25,7 @@ def clip(record: dict[str, Any]) -> str:
     """The matrix of lesson 7: what each reward does, mean and deviation over seeds."""
     parts = []
     for search in record["searches"]:
-        lines = [f"| {search}: paid with | {' | '.join(CLIP_COLUMNS.values())} |"]
+        lines = [f"| {search}: rewarded with | {' | '.join(CLIP_COLUMNS.values())} |"]
         lines.append("|---|" + "---:|" * len(CLIP_COLUMNS))
         for name, cell in record["cells"].items():
             told = [cell["tests"][search][score] for score in CLIP_COLUMNS]
@@ -49,11 +49,16 @@ def clip_recall(record: dict[str, Any]) -> str:
     for name, title in titles.items():
         row = record[name]
         told = [row["recall"][way][f"R{k}"] for way in row["recall"] for k in (1, 5, 10)]
-        values = " | ".join(f"{one['mean']:.3f} ± {one['std']:.3f}" for one in told)
+        values = " | ".join(_spread(one) for one in told)
         chance = ", ".join(f"{row['chance'][f'R{k}']:.3f}" for k in (1, 5, 10))
         minutes = f"{max(row['minutes']):.1f}"
         lines.append(f"| {title} | {row['pictures']} | {values} | {chance} | {minutes} |")
     return "\n".join(lines) + "\n"
+
+
+def _spread(one: dict[str, Any]) -> str:
+    """Mean and, of several seeds, deviation."""
+    return f"{one['mean']:.3f}" + ("" if one["std"] is None else f" ± {one['std']:.3f}")
 
 
 def retrieval(record: dict[str, Any]) -> str:
