@@ -78,8 +78,11 @@ def test_clip_and_info(run, clip, folder, tiny_data, tmp_path):
     assert facts["signature"]["weights_hash"] == clip.weights_hash
     code, out, err = run(*arguments, "--device=cpu")
     assert code == 1 and out == "" and "exists already; --overwrite replaces it" in err
-    assert run(*arguments, "--device=cpu", "--overwrite", "--splits=val", "--dtype=float16")[0] == 0
-    assert FeatureStore(output).dtype == np.float16 and len(FeatureStore(output)) == 8
+    assert run(*arguments, "--device=cpu", "--overwrite", "--splits=val")[0] == 0
+    assert len(FeatureStore(output)) == 8
+    code, _, err = run(*arguments, "--overwrite", "--dtype=float16")
+    assert code == 2 and "dtype: 'float16' received, float32 expected" in err
+    assert len(FeatureStore(output)) == 8
 
 
 def test_clip_of_open_clip_and_a_plain_folder(run, tiny_data, tmp_path):

@@ -380,12 +380,15 @@ def test_stores_that_do_not_fit_are_refused(
         build(with_clip(clip_folder, clip_vectors=gone, mixture="clips"), dataset)
 
 
-def test_pictures_that_are_not_there(clip_folder, own_data, tiny_vocabulary, tokens):
-    """One is unreadable, as in other runs; without any, a store is wanted."""
+def test_pictures_that_are_not_there(clip_folder, own_data, tiny_vocabulary, tokens, monkeypatch):
+    """A few may be unreadable, as in other runs; without any, a store is wanted."""
     own = CaptionDataset(own_data, "train", tiny_vocabulary, None)
     files = files_of(own)
     files[0].unlink()
     files[1].write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=f"{files[0].name}: cannot be looked at, as 2 of 24 pict"):
+        build(with_clip(clip_folder, mixture="clips"), own)
+    monkeypatch.setattr("captioning.rewards.clip_build.MAX_UNREADABLE", 0.1)
     mixture, _ = build(with_clip(clip_folder, mixture="clips"), own)
     values = mixture(tokens, make_batch(own.image_ids[:4])).tolist()
     assert values[:2] == [0, 0] and min(values[2:]) > 0.1

@@ -11,6 +11,7 @@ import torch
 from captioning.clip.grammar import load_grammar
 from captioning.clip.loading import load_clip
 from captioning.clip.model import Clip
+from captioning.features.extract import MAX_UNREADABLE
 from captioning.features.pictures import Picture
 from captioning.features.vectors import vectors_of
 from captioning.rewards.clip import ClipReward, GrammarReward, PictureVectors, RefClipReward
@@ -62,11 +63,16 @@ def _vectors(clip: Clip, store: str, dataset: CaptionDataset) -> PictureVectors:
     """The vectors of all pictures that have captions."""
     rows = zip(dataset.image_ids, dataset.file_names, dataset.texts, strict=True)
     pictures = [Picture(i, dataset.folder / name, name) for i, name, some in rows if some]
-    missing = [] if store else [one for one in pictures if not one.path.is_file()]
-    if missing:
+    if not store and not any(one.path.is_file() for one in pictures):
         raise ValueError(
-            f"{missing[0].path}: not there, as {len(missing)} of {len(pictures)} pictures (tar "
-            "shards?); self_critical.clip.vectors may name a store that `features clip` made"
+            f"{dataset.folder}: none of the pictures is there (tar shards?); "
+            "self_critical.clip.vectors may name a store that `features clip` made of them"
         )
     vectors = vectors_of(clip, pictures, store, progress=sys.stderr.isatty(), skip=True)
+    blank = (vectors == 0).all(1).nonzero().flatten().tolist()  # missing or unreadable
+    if len(blank) > MAX_UNREADABLE * len(pictures):
+        raise ValueError(
+            f"{pictures[blank[0]].path}: cannot be looked at, as {len(blank)} of {len(pictures)} "
+            f"pictures; at most {MAX_UNREADABLE:.0%} is tolerated"
+        )
     return PictureVectors([one.image_id for one in pictures], vectors.to(clip.device))
