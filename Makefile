@@ -15,7 +15,7 @@ help:
 	@echo "make lab        the notebooks in JupyterLab"
 	@echo "make outputs    run the lessons and refresh the saved notebooks"
 	@echo "make lint       ruff format and ruff check"
-	@echo "make test       what a contributor runs (about ten minutes on two cores)"
+	@echo "make test       what a contributor runs (about twelve minutes on two cores)"
 	@echo "make test-slow  the whole lessons at full size"
 
 # The stamps make sure that nothing is installed twice.
