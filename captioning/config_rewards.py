@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from captioning.settings import setting
 
+CLIP_NAMES = "MODEL:TAG or MODEL:FILE of open_clip, or a folder of `train-clip`"
 CLIP_PROMPT = "A photo depicts "  # Hessel et al. 2021 (CLIPScore), section 3
 CLIP_SCALE = 2.5  # of the cosine, there
 
@@ -17,9 +18,7 @@ CLIP_SCALE = 2.5  # of the cosine, there
 class ClipRewardConfig:
     """CLIP as the judge of captions; see `captioning/rewards/clip.py`."""
 
-    model: str = setting(
-        "", "CLIP that judges: MODEL:TAG or MODEL:FILE of open_clip, or a folder of train-clip"
-    )
+    model: str = setting("", f"CLIP that judges: {CLIP_NAMES}")
     vectors: str = setting(
         "",
         "store of its picture vectors (`features clip`); empty: pictures are looked at when "

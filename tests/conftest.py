@@ -179,6 +179,16 @@ def run_cli(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]
 
 
 @pytest.fixture
+def no_captioning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails as soon as a picture is captioned."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a picture was captioned")
+
+    monkeypatch.setattr("captioning.evaluation.evaluate.caption_batches", refuse)
+
+
+@pytest.fixture
 def displays(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
     """What is shown in a notebook, and what takes the place of something shown."""
     shown, updated = [], []

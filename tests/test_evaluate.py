@@ -63,16 +63,6 @@ def run(bundle, capsys, monkeypatch):
     return call
 
 
-@pytest.fixture
-def no_captioning(monkeypatch):
-    """Fails as soon as a picture is captioned."""
-
-    def refuse(*_, **__):
-        raise AssertionError("a picture was captioned")
-
-    monkeypatch.setattr("captioning.evaluation.evaluate.caption_batches", refuse)
-
-
 def read(path):
     return json.loads(path.read_text("utf-8"))
 

@@ -98,16 +98,6 @@ def run(run_cli, bundle, book):
     return call
 
 
-@pytest.fixture
-def no_captioning(monkeypatch):
-    """Fails as soon as a picture is captioned."""
-
-    def refuse(*_, **__):
-        raise AssertionError("a picture was captioned")
-
-    monkeypatch.setattr("captioning.evaluation.evaluate.caption_batches", refuse)
-
-
 def split_of(book: Path, words: Vocabulary, split: str = "test") -> CaptionDataset:
     return CaptionDataset(book, split, words, None)
 

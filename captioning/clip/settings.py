@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from captioning.config import EncoderConfig
-from captioning.config_rewards import CLIP_PROMPT
+from captioning.config_rewards import CLIP_NAMES, CLIP_PROMPT
 from captioning.settings import setting
 
 
@@ -23,7 +23,7 @@ class ClipConfig:
         "of clip and a head that tells captions from broken ones",
         choices=("contrastive", "grammar"),
     )
-    clip: str = setting("", "CLIP whose text encoder is tuned (grammar): MODEL:TAG or a folder")
+    clip: str = setting("", f"CLIP whose text encoder is tuned (grammar): {CLIP_NAMES}")
     prompt: str = setting(
         CLIP_PROMPT, "said before captions: half of them (contrastive), all (grammar)"
     )

@@ -20,6 +20,7 @@ from captioning.commands.flags import (
     new_parser,
     wrong_usage,
 )
+from captioning.config_rewards import CLIP_NAMES
 
 if TYPE_CHECKING:
     from captioning.bundle import Captioner
@@ -44,10 +45,7 @@ def parser() -> ArgumentParser:
         help="e.g. cider,bleu_4,meteor,clip_s,refclip_s,retrieval,grammar,finecapeval",
     )
     for name, meaning in (
-        (
-            "clip",
-            "CLIP of the metrics that need one: a folder of train-clip, or MODEL:TAG",
-        ),
+        ("clip", f"CLIP of the metrics that need one: {CLIP_NAMES}"),
         ("clip_vectors", "store of its picture vectors (`features clip`)"),
         ("grammar", "judge of grammar: a folder of `train-clip --objective grammar`"),
         ("finecapeval", "CSV file of phrases; empty: finecapeval_SPLIT.csv beside the captions"),

@@ -13,6 +13,7 @@ from captioning.commands.features_flags import (
     pictures_of,
 )
 from captioning.commands.flags import UsageError, new_parser
+from captioning.config_rewards import CLIP_NAMES
 
 
 def clip_parser() -> ArgumentParser:
@@ -22,7 +23,7 @@ def clip_parser() -> ArgumentParser:
         "--clip",
         type=str,
         required=True,
-        help="a folder of `train-clip`, or MODEL:TAG or MODEL:FILE of open_clip",
+        help=f"CLIP that looks: {CLIP_NAMES}",
     )
     add_data(flags, "data/picturebook", "data-set folder, or any folder of pictures")
     add_looking(flags, dtype="float32")

@@ -15,6 +15,7 @@ from captioning.commands.flags import (
     new_parser,
     wrong_usage,
 )
+from captioning.config_rewards import CLIP_NAMES
 
 SOURCES = ("model", "results", "references")
 
@@ -26,7 +27,7 @@ def parser() -> ArgumentParser:
         "--clip",
         type=str,
         required=True,
-        help="CLIP that compares: a folder of `train-clip`, or MODEL:TAG or MODEL:FILE",
+        help=f"CLIP that compares: {CLIP_NAMES}",
     )
     flags.add_argument("--data", type=str, default="data/picturebook", help="data-set folder")
     flags.add_argument("--split", type=str, default="test", help="which split")

@@ -42,6 +42,9 @@ NOTEBOOKS = (
     ("2_Training.ipynb", "how it learns"),
     ("3_Inference.ipynb", "how it finds its words"),
     ("4_SelfCritical.ipynb", "learning from its own captions"),
+    ("5_Transformers.ipynb", "attention in place of recurrence"),
+    ("6_SemiAutoregressive.ipynb", "several words at a time"),
+    ("7_CLIP_Reward.ipynb", "a reward that sees the picture"),
 )
 
 METHODS = {
